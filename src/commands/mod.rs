@@ -1,0 +1,1 @@
+//! Composition: every command fills the same slots.

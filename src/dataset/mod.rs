@@ -1,0 +1,1 @@
+//! Golden sets: reading JSONL and CSV row by row, and choosing rows.

@@ -1,0 +1,2 @@
+//! The `evalctl` program.
+fn main() {}

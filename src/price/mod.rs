@@ -1,0 +1,1 @@
+//! Usage and prices to money. Pure, in exact decimals.

@@ -1,0 +1,1 @@
+//! Marks: what an answer is worth.

@@ -1,0 +1,625 @@
+//! What may be written in a suite file: plain structs, in the words of the file. The JSON Schema of suites is derived
+//! from them. Nothing is resolved here: no file is opened and no variable is read.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::suite::values::{Allowance, HumanDuration, OneOrMany};
+use crate::types::Params;
+
+/// A suite: one decision, a golden set, candidates, scorers and the bar they must clear.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Suite {
+    /// Name of the suite: names its folder below `reports/`.
+    pub name: String,
+    /// The question that this suite decides, in a sentence.
+    #[serde(default)]
+    pub decision: Option<String>,
+    /// The golden set.
+    pub dataset: DatasetSpec,
+    /// How a row becomes a request. Not needed when every candidate is `recorded`.
+    #[serde(default)]
+    pub prompt: Option<PromptSpec>,
+    /// The shape of the answer.
+    #[serde(default)]
+    pub output: Option<OutputSpec>,
+    /// The models, or recorded answers, that are compared.
+    pub candidates: Vec<CandidateSpec>,
+    /// Id of the candidate that the others are compared with: usually what runs today.
+    #[serde(default)]
+    pub baseline: Option<String>,
+    /// What is measured on each answer, beside latency, tokens, cost, failures and truncation.
+    #[serde(default)]
+    pub scorers: Vec<ScorerSpec>,
+    /// The quality bar, written before any result is seen. Without gates a run is a measurement.
+    #[serde(default)]
+    pub gates: Vec<GateSpec>,
+    /// How often each sample is put to each candidate. Repeats of a sample are averaged: the sample is the unit.
+    #[serde(default = "one")]
+    pub repeats: u32,
+    /// When requests are sent.
+    #[serde(default)]
+    pub pacing: PacingSpec,
+    /// When to stop early.
+    #[serde(default)]
+    pub limits: LimitsSpec,
+    /// Seed of everything random: bootstrap, retry jitter, and selection where it has no seed of its own.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// Where the golden set is and what its fields mean. Fields are plain names or JSON pointers.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetSpec {
+    /// `.jsonl` or `.csv` file, or a list of files; relative to the suite file.
+    pub path: OneOrMany,
+    /// Field with the sample's id; default `id`. Rows without one get the digest of their input.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// Field with the input; default `input`. Only its digest is used here: what is asked is the prompt's matter.
+    #[serde(default)]
+    pub input: Option<String>,
+    /// Field with the right answer; default `target`.
+    #[serde(default)]
+    pub target: Option<String>,
+    /// Field that names the source which rows share; rows of one source are not independent.
+    #[serde(default)]
+    pub cluster: Option<String>,
+    /// Fields to slice by.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Which rows to use.
+    #[serde(default)]
+    pub select: Option<SelectSpec>,
+}
+
+/// Which rows of the golden set to use: first `where`, then `sample` (by strata), then `limit`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SelectSpec {
+    /// An expression over the row's fields, such as `language == 'en' and length < 400`; rows for which it is true stay.
+    #[serde(default, rename = "where")]
+    pub filter: Option<String>,
+    /// How many rows to draw at random, without replacement; all when there are fewer.
+    #[serde(default)]
+    pub sample: Option<u64>,
+    /// Seed of the draw; default: the suite's.
+    #[serde(default)]
+    pub seed: Option<u64>,
+    /// Field whose values keep their shares in the draw.
+    #[serde(default)]
+    pub stratify: Option<String>,
+    /// At most this many rows, from the first on.
+    #[serde(default)]
+    pub limit: Option<u64>,
+}
+
+/// How a row becomes a conversation: either `messages`, or `user` with an optional `system`. Texts are strict minijinja
+/// templates over the row's fields.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromptSpec {
+    /// System message.
+    #[serde(default)]
+    pub system: Option<String>,
+    /// User message.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Field that already holds chat messages. The row's `tools` and `params` fields, if present, are used too.
+    #[serde(default)]
+    pub messages: Option<String>,
+}
+
+/// The shape of the answer.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutputSpec {
+    /// File with a JSON Schema, relative to the suite file.
+    pub schema: String,
+}
+
+/// One model, or one file of recorded answers.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CandidateSpec {
+    /// Names the candidate in the report.
+    pub id: String,
+    /// A service that speaks OpenAI's chat completions.
+    #[serde(default)]
+    pub openai: Option<OpenAiSpec>,
+    /// Answers in a file, joined by a field.
+    #[serde(default)]
+    pub recorded: Option<RecordedSpec>,
+    /// A program that answers requests on its standard input.
+    #[serde(default)]
+    pub command: Option<CommandSpec>,
+    /// Made-up answers, for trying out a suite and for tests.
+    #[serde(default)]
+    pub scripted: Option<ScriptedSpec>,
+    /// Sampling parameters.
+    #[serde(default)]
+    pub params: Params,
+    /// How the service is asked for `output.schema`.
+    #[serde(default)]
+    pub structured: Structured,
+    /// What its answers cost.
+    #[serde(default)]
+    pub price: Option<PriceSpec>,
+    /// How long one attempt may take; default 120s.
+    #[serde(default)]
+    pub timeout: Option<HumanDuration>,
+    /// How often a failed attempt is repeated; default 3.
+    #[serde(default)]
+    pub retries: Option<u32>,
+    /// Requests in flight for this candidate; default: the pacing's.
+    #[serde(default)]
+    pub in_flight: Option<u32>,
+    /// Headers to send. A value may name a variable as `${NAME}`; such values are treated as secret.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// The provider of a candidate: exactly one of its entries.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ProviderSpec<'a> {
+    /// `openai:`
+    OpenAi(&'a OpenAiSpec),
+    /// `recorded:`
+    Recorded(&'a RecordedSpec),
+    /// `command:`
+    Command(&'a CommandSpec),
+    /// `scripted:`
+    Scripted(&'a ScriptedSpec),
+}
+
+impl CandidateSpec {
+    /// The names of all providers, as written in suites.
+    pub const PROVIDERS: [&str; 4] = ["openai", "recorded", "command", "scripted"];
+
+    /// All providers that the entry names, with their keys; a valid candidate has one.
+    pub fn providers(&self) -> Vec<(&'static str, ProviderSpec<'_>)> {
+        [
+            self.openai.as_ref().map(|spec| ("openai", ProviderSpec::OpenAi(spec))),
+            self.recorded.as_ref().map(|spec| ("recorded", ProviderSpec::Recorded(spec))),
+            self.command.as_ref().map(|spec| ("command", ProviderSpec::Command(spec))),
+            self.scripted.as_ref().map(|spec| ("scripted", ProviderSpec::Scripted(spec))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// How a service is asked for an answer that follows `output.schema`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Structured {
+    /// `response_format: json_schema`, strict, where there is an `output.schema`.
+    #[default]
+    JsonSchema,
+    /// `response_format: json_object`.
+    JsonObject,
+    /// Not asked: the prompt alone must bring it about.
+    Off,
+}
+
+/// A service that speaks OpenAI's chat completions.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpenAiSpec {
+    /// Name of the model, as the service knows it.
+    pub model: String,
+    /// Where the API is, up to and including `/v1`; default `https://api.openai.com/v1`.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// Variable that holds the key; default `OPENAI_API_KEY`. A server at a loopback address needs none.
+    #[serde(default)]
+    pub api_key_env: Option<String>,
+    /// Whether answers are streamed; needed for the time to first token.
+    #[serde(default = "yes")]
+    pub stream: bool,
+    /// Field that carries `max_output_tokens`: OpenAI wants `max_completion_tokens` (the default), older servers
+    /// `max_tokens`.
+    #[serde(default)]
+    pub max_tokens_field: MaxTokensField,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Name of the field that bounds the answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MaxTokensField {
+    /// `max_completion_tokens`
+    #[default]
+    MaxCompletionTokens,
+    /// `max_tokens`
+    MaxTokens,
+}
+
+/// Answers in a file, one JSON object a line, joined to the golden set by a field that both have. The other entries are
+/// fields of the answer file.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecordedSpec {
+    /// `.jsonl` or `.csv` file with the answers, relative to the suite file.
+    pub path: String,
+    /// Field that both files have; default: the dataset's id field.
+    #[serde(default)]
+    pub on: Option<String>,
+    /// Field with the answer's text; default `output`.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// Field with the tool calls, in OpenAI's shape.
+    #[serde(default)]
+    pub tool_calls: Option<String>,
+    /// Field with the token counts: an object with `input_tokens`/`prompt_tokens` and `output_tokens`/`completion_tokens`.
+    #[serde(default)]
+    pub usage: Option<String>,
+    /// Field with the milliseconds the answer took.
+    #[serde(default)]
+    pub latency_ms: Option<String>,
+    /// Field with the milliseconds to its first token.
+    #[serde(default)]
+    pub ttft_ms: Option<String>,
+    /// Field with the reason for stopping, in OpenAI's words.
+    #[serde(default)]
+    pub finish: Option<String>,
+    /// Field with the dollars the answer cost.
+    #[serde(default)]
+    pub cost_usd: Option<String>,
+    /// Field that, when it is neither null nor empty, says why there is no answer.
+    #[serde(default)]
+    pub failure: Option<String>,
+}
+
+/// A program that reads one JSON request a line and writes one JSON answer a line; started once per slot in flight.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CommandSpec {
+    /// The program and its arguments. A program with a slash in it is relative to the suite file.
+    pub program: Vec<String>,
+    /// Variables to pass on from the environment, beside `PATH`, `HOME`, `LANG` and `TMPDIR`.
+    #[serde(default)]
+    pub env: Vec<String>,
+}
+
+/// Made-up answers.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScriptedSpec {
+    /// The answer: a template over the row's fields.
+    pub reply: String,
+    /// How long until the first chunk; default none.
+    #[serde(default)]
+    pub first_after: Option<HumanDuration>,
+    /// How many chunks the answer comes in; default 1.
+    #[serde(default)]
+    pub chunks: Option<u32>,
+    /// Time between chunks; default none.
+    #[serde(default)]
+    pub gap: Option<HumanDuration>,
+    /// Expression over the row's fields: rows for which it is true fail with status 500.
+    #[serde(default)]
+    pub fail_where: Option<String>,
+}
+
+/// What answers cost, in dollars: per token, per request, or per hour of a machine. Amounts are exact decimals.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PriceSpec {
+    /// Per million input tokens.
+    #[serde(default)]
+    #[schemars(with = "Option<f64>")]
+    pub input_per_mtok_usd: Option<Decimal>,
+    /// Per million input tokens read from the cache; default: as other input.
+    #[serde(default)]
+    #[schemars(with = "Option<f64>")]
+    pub cached_input_per_mtok_usd: Option<Decimal>,
+    /// Per million output tokens, reasoning included.
+    #[serde(default)]
+    #[schemars(with = "Option<f64>")]
+    pub output_per_mtok_usd: Option<Decimal>,
+    /// Per request.
+    #[serde(default)]
+    #[schemars(with = "Option<f64>")]
+    pub per_request_usd: Option<Decimal>,
+    /// Per hour of the machine that serves this candidate, charged while one of its requests is in flight.
+    #[serde(default)]
+    #[schemars(with = "Option<f64>")]
+    pub per_hour_usd: Option<Decimal>,
+}
+
+/// What is measured on an answer. The key is the kind.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ScorerSpec {
+    /// The answer is the target.
+    Exact(ExactSpec),
+    /// The answer contains texts.
+    Contains(ContainsSpec),
+    /// The answer matches a pattern.
+    Regex(RegexSpec),
+    /// The answer is the target number.
+    Number(NumberSpec),
+    /// The answer names the right class.
+    Label(LabelSpec),
+    /// The answer is JSON, and valid against the schema.
+    Schema(SchemaSpec),
+}
+
+/// What part of the answer a scorer looks at: one of its entries; the whole text when absent.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExtractSpec {
+    /// What a regular expression captures.
+    #[serde(default)]
+    pub regex: Option<String>,
+    /// Which group of `regex`: a number or a name; default 1 if there is one, else the whole match.
+    #[serde(default)]
+    pub group: Option<Value>,
+    /// Which match of `regex`; default the first.
+    #[serde(default)]
+    pub which: Option<Which>,
+    /// A JSON pointer into the answer, which must be JSON (a code fence around it is taken off).
+    #[serde(default)]
+    pub pointer: Option<String>,
+    /// The content of the last code fence.
+    #[serde(default)]
+    pub fence: Option<bool>,
+    /// The last number in the text.
+    #[serde(default)]
+    pub last_number: Option<bool>,
+}
+
+/// Which of several matches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Which {
+    /// The first.
+    #[default]
+    First,
+    /// The last.
+    Last,
+}
+
+/// `exact`: equal to the target after the normalisations asked for.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExactSpec {
+    /// Name of the metric; default `exact`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Part of the answer to look at.
+    #[serde(default)]
+    pub extract: Option<ExtractSpec>,
+    /// Part of the target to look at; default the same as of the answer for `regex`, the whole target else.
+    #[serde(default)]
+    pub target_extract: Option<ExtractSpec>,
+    /// Shorthand for a JSON pointer into the answer, and into the target when that is an object.
+    #[serde(default)]
+    pub field: Option<String>,
+    /// Whether case is ignored.
+    #[serde(default)]
+    pub ignore_case: bool,
+    /// Whether runs of white space count as one blank, and outer ones not at all; default true.
+    #[serde(default = "yes")]
+    pub fold_space: bool,
+    /// Whether punctuation is ignored.
+    #[serde(default)]
+    pub ignore_punctuation: bool,
+}
+
+/// `contains`: texts that must occur. Without `any` or `all`, the target must.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ContainsSpec {
+    /// Name of the metric; default `contains`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Part of the answer to look at.
+    #[serde(default)]
+    pub extract: Option<ExtractSpec>,
+    /// At least one of these must occur.
+    #[serde(default)]
+    pub any: Vec<String>,
+    /// All of these must occur.
+    #[serde(default)]
+    pub all: Vec<String>,
+    /// None of these may occur.
+    #[serde(default)]
+    pub none: Vec<String>,
+    /// Whether case is ignored.
+    #[serde(default)]
+    pub ignore_case: bool,
+}
+
+/// `regex`: a pattern that must be found.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegexSpec {
+    /// Name of the metric; default `regex`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The pattern (Rust regex syntax); `^` and `$` are the ends of the text unless `(?m)`.
+    pub pattern: String,
+    /// Part of the answer to look at.
+    #[serde(default)]
+    pub extract: Option<ExtractSpec>,
+}
+
+/// `number`: equal to the target within a tolerance. Separators, currency signs and percent signs are read.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NumberSpec {
+    /// Name of the metric; default `number`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Part of the answer to look at; default the whole text, which must then be a number.
+    #[serde(default)]
+    pub extract: Option<ExtractSpec>,
+    /// Part of the target to look at; default the same as of the answer for `regex`, the whole target else.
+    #[serde(default)]
+    pub target_extract: Option<ExtractSpec>,
+    /// Shorthand for a JSON pointer into the answer, and into the target when that is an object.
+    #[serde(default)]
+    pub field: Option<String>,
+    /// Greatest allowed difference; default 0.
+    #[serde(default)]
+    pub tolerance: Option<f64>,
+    /// Greatest allowed difference as a share of the target.
+    #[serde(default)]
+    pub relative_tolerance: Option<f64>,
+    /// How separators are read; default `en`: 1,234.5. `de` reads 1.234,5.
+    #[serde(default)]
+    pub separators: Separators,
+}
+
+/// How numbers are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Separators {
+    /// 1,234.5
+    #[default]
+    En,
+    /// 1.234,5
+    De,
+}
+
+/// `label`: classification. Gives accuracy, macro F1, figures per class and the confusion matrix.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LabelSpec {
+    /// Name of the metric; default `label`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Part of the answer to look at.
+    #[serde(default)]
+    pub extract: Option<ExtractSpec>,
+    /// Part of the target to look at; default the same as of the answer for `regex`, the whole target else.
+    #[serde(default)]
+    pub target_extract: Option<ExtractSpec>,
+    /// Shorthand for a JSON pointer into the answer, and into the target when that is an object.
+    #[serde(default)]
+    pub field: Option<String>,
+    /// Classes an answer may name; others count as no label. Default: whatever the answer says.
+    #[serde(default)]
+    pub classes: Vec<String>,
+    /// Whether case is ignored; default true.
+    #[serde(default = "yes")]
+    pub ignore_case: bool,
+}
+
+/// `schema`: valid JSON, and valid against `output.schema`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SchemaSpec {
+    /// Name of the metric; default `schema`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Another schema than the suite's `output.schema`, relative to the suite file.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Part of the answer to look at; default the whole text.
+    #[serde(default)]
+    pub extract: Option<ExtractSpec>,
+    /// Whether `format` is asserted; default true.
+    #[serde(default = "yes")]
+    pub assert_format: bool,
+}
+
+/// One line of the quality bar: a metric and exactly one condition. Judged by the interval, not by the figure.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GateSpec {
+    /// A scorer's name, or a built-in metric such as `latency_ms.p95`, `ttft_ms.p50`, `cost_usd`, `failure_rate`.
+    pub metric: String,
+    /// The metric must be at least this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<f64>,
+    /// The metric must be at most this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<f64>,
+    /// The metric must be at most this many times the baseline's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most_ratio: Option<f64>,
+    /// The metric must not be worse than the baseline's by the margin or more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub non_inferior: Option<NonInferiorSpec>,
+    /// Ids of the candidates it applies to; default all but the baseline, or all when there is no baseline.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<String>,
+}
+
+/// How much worse is still good enough.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NonInferiorSpec {
+    /// In the metric's own unit: 0.02 is two points of accuracy.
+    pub margin: f64,
+}
+
+/// When requests are sent.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum PacingSpec {
+    /// A fixed number in flight: the next one starts when one ends.
+    Closed(ClosedSpec),
+}
+
+impl Default for PacingSpec {
+    fn default() -> PacingSpec {
+        PacingSpec::Closed(ClosedSpec::default())
+    }
+}
+
+/// A fixed number of requests in flight.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClosedSpec {
+    /// Requests in flight per candidate; default 8.
+    #[serde(default = "eight")]
+    pub in_flight: u32,
+}
+
+fn eight() -> u32 {
+    8
+}
+
+impl Default for ClosedSpec {
+    fn default() -> ClosedSpec {
+        ClosedSpec { in_flight: eight() }
+    }
+}
+
+/// When to stop early. A run that was stopped ends with a partial report and can be resumed.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsSpec {
+    /// Failed tasks of one candidate, as a count or a share of its tasks (`5%`), that stop the run; default 20%.
+    #[serde(default)]
+    pub max_failures: Option<Allowance>,
+    /// How long the run may take.
+    #[serde(default)]
+    pub deadline: Option<HumanDuration>,
+}
+
+impl LimitsSpec {
+    /// How long the run may take.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.0)
+    }
+}

@@ -1,0 +1,171 @@
+//! A question to a model and its answer, in no provider's dialect.
+
+use std::sync::Arc;
+
+use rust_decimal::Decimal;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::types::Row;
+
+/// Who speaks in a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Instructions of the application.
+    System,
+    /// Instructions of the application, by the name some services now use.
+    Developer,
+    /// The person, or the program, that asks.
+    User,
+    /// The model.
+    Assistant,
+    /// The result of a tool call.
+    Tool,
+}
+
+/// What a message says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Content {
+    /// Plain text.
+    Text(String),
+    /// Typed parts (text, images), passed through as they stand in the row.
+    Parts(Vec<Value>),
+    /// Nothing, as in an assistant message that only calls tools.
+    Empty(()),
+}
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said.
+    #[serde(default = "empty_content")]
+    pub content: Content,
+    /// Anything else the row's message carries (`tool_calls`, `tool_call_id`, `name`), passed through.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+fn empty_content() -> Content {
+    Content::Empty(())
+}
+
+/// Sampling parameters. `None` leaves the choice to the service.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// Sampling temperature; 0 asks for the likeliest token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// Nucleus sampling mass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    /// Upper bound of generated tokens, reasoning included where the service counts it so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_output_tokens: Option<u32>,
+    /// Seed of the service's sampler, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Texts at which generation stops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Vec<String>>,
+    /// `auto`, `none`, `required` or the service's object naming a tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_choice: Option<Value>,
+    /// The shape of the answer in the service's own words, passed through; it overrides `structured`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_format: Option<Value>,
+    /// Further fields of the request body, passed through as written (`chat_template_kwargs`, `reasoning_effort`).
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub extra: Map<String, Value>,
+}
+
+/// One question, ready to be put into a dialect.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// The conversation so far.
+    pub messages: Arc<[Message]>,
+    /// Tools the model may call: OpenAI's `tools` array.
+    pub tools: Option<Arc<Value>>,
+    /// JSON Schema of the wanted answer, when the candidate is to be asked for it.
+    pub output_schema: Option<Arc<Value>>,
+    /// Sampling parameters: the candidate's, overridden by the row's.
+    pub params: Arc<Params>,
+    /// The row the question was made from, for candidates that look answers up or are programs.
+    pub row: Arc<Row>,
+}
+
+/// Why the model stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// It was done.
+    Stop,
+    /// It ran into the token limit: the answer is truncated.
+    Length,
+    /// It called tools.
+    Tool,
+    /// A content filter cut in.
+    Filter,
+    /// The service named another reason.
+    Other,
+}
+
+/// Tokens as the service reported them. `None` means not reported, never 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Prompt tokens, cached ones included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// The part of `input_tokens` read from the service's cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_input_tokens: Option<u64>,
+    /// Generated tokens, reasoning included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// The part of `output_tokens` spent on reasoning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_tokens: Option<u64>,
+}
+
+/// A call of a tool, as the model asked for it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// The service's id of the call; empty when it gave none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// Name of the tool.
+    pub name: String,
+    /// The arguments as the model wrote them: meant to be JSON, not checked here.
+    pub arguments: String,
+}
+
+/// One answer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Response {
+    /// The visible answer.
+    #[serde(default)]
+    pub text: String,
+    /// Reasoning that the service showed apart from the answer.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reasoning: String,
+    /// Tools called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+    /// Why the model stopped; `None` when the service did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish: Option<Finish>,
+    /// Tokens.
+    #[serde(default)]
+    pub usage: Usage,
+    /// The model's name as the service gave it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_echo: Option<String>,
+    /// Dollars that the source of a recorded answer says it cost; `None` for live answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<Decimal>,
+}

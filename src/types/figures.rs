@@ -1,0 +1,255 @@
+//! Figures: what a run comes to. Every number carries its interval, the number of observations behind it and the
+//! method, so that no reader has to guess; one that cannot be had carries the reason instead.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::types::FailureKind;
+
+/// What a figure is measured in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// A share or a mark, 0 to 1.
+    Share,
+    /// Milliseconds.
+    Ms,
+    /// United States dollars.
+    Usd,
+    /// Tokens.
+    Tokens,
+}
+
+/// How an interval was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Wilson score interval of a proportion.
+    Wilson,
+    /// Student's t on the mean of independent observations.
+    T,
+    /// Student's t with cluster-robust standard error and clusters − 1 degrees of freedom.
+    ClusteredT,
+    /// Order statistics of the sample (distribution-free).
+    OrderStatistics,
+    /// Percentile bootstrap over samples (or clusters), seeded.
+    Bootstrap,
+    /// Tango's score interval of a paired difference of proportions.
+    Tango,
+    /// Student's t on paired differences.
+    PairedT,
+    /// Student's t on paired differences, cluster-robust.
+    ClusteredPairedT,
+    /// Student's t on paired logarithms of ratios.
+    PairedLogRatio,
+    /// Linearised ratio of two paired means.
+    RatioOfMeans,
+    /// Exact count or sum: no interval applies.
+    Exact,
+}
+
+/// One figure of one candidate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Estimate {
+    /// Name of the metric: a scorer's name, or `latency_ms.p95`, `cost_usd`, `failure_rate` and the like.
+    pub name: String,
+    /// What it is measured in.
+    pub unit: Unit,
+    /// The figure; `None` when it cannot be had, and then `reason` says why.
+    pub value: Option<f64>,
+    /// Lower end of the interval.
+    pub lower: Option<f64>,
+    /// Upper end of the interval.
+    pub upper: Option<f64>,
+    /// Confidence of the interval, 0.95 for instance.
+    pub confidence: f64,
+    /// Observations behind the figure: samples (repeats averaged), or answers for latencies and tokens.
+    pub n: u64,
+    /// Tasks of the candidate that could not be observed: failed, unscored or never sent.
+    pub missing: u64,
+    /// How the interval was made.
+    pub method: Method,
+    /// Why `value`, `lower` or `upper` is missing.
+    pub reason: Option<String>,
+}
+
+/// What became of a candidate's tasks: `scored + unscored + failed + dropped = tasks`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Counts {
+    /// Tasks planned.
+    pub tasks: u64,
+    /// Answered, and marked by every scorer.
+    pub scored: u64,
+    /// Answered, but at least one scorer could not judge.
+    pub unscored: u64,
+    /// Ended without an answer.
+    pub failed: u64,
+    /// Never ended, because the run was stopped.
+    pub dropped: u64,
+}
+
+/// Pairs of samples that the candidate and the baseline marked differently.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Discordant {
+    /// Right for the candidate only.
+    pub candidate_only: u64,
+    /// Right for the baseline only.
+    pub baseline_only: u64,
+}
+
+/// The sufficient statistics of a paired comparison, from which an interval of any confidence follows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Paired {
+    /// Yes/no marks of independent pairs.
+    Binary {
+        /// The pairs that differ.
+        discordant: Discordant,
+        /// All pairs.
+        n: u64,
+    },
+    /// Means of differences, with their standard error.
+    Mean {
+        /// Mean of candidate − baseline.
+        difference: f64,
+        /// Its standard error, cluster-robust when the samples are clustered.
+        se: f64,
+        /// Degrees of freedom.
+        df: f64,
+        /// Pairs.
+        n: u64,
+        /// Variance of the differences, for sizing (clustered: inflated by the design effect).
+        variance: f64,
+    },
+}
+
+/// A candidate against the baseline on one metric, paired by sample.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// Id of the candidate.
+    pub candidate: String,
+    /// Id of the baseline.
+    pub baseline: String,
+    /// Name of the metric.
+    pub metric: String,
+    /// What it is measured in.
+    pub unit: Unit,
+    /// Candidate − baseline, over the pairs.
+    pub difference: Option<f64>,
+    /// Lower end of the difference's interval.
+    pub lower: Option<f64>,
+    /// Upper end of the difference's interval.
+    pub upper: Option<f64>,
+    /// Candidate ÷ baseline, for latencies, tokens and money.
+    pub ratio: Option<Estimate>,
+    /// Confidence of the intervals.
+    pub confidence: f64,
+    /// Pairs: samples for which both have a mark.
+    pub n: u64,
+    /// Samples the baseline has a mark for and the candidate has none.
+    pub candidate_missing: u64,
+    /// Samples the candidate has a mark for and the baseline has none.
+    pub baseline_missing: u64,
+    /// How the interval of the difference was made.
+    pub method: Method,
+    /// Two-sided p: exact McNemar (mid-p from 25 discordant pairs on) for yes/no marks, paired t for graded ones.
+    pub p_value: Option<f64>,
+    /// Seeded bootstrap interval of a graded difference, beside the t interval.
+    pub bootstrap: Option<(f64, f64)>,
+    /// Counts of the pairs that differ, for yes/no marks.
+    pub discordant: Option<Discordant>,
+    /// What a gate needs for intervals of its own confidence; `None` when there are too few pairs.
+    pub paired: Option<Paired>,
+    /// Why there is no difference or no interval.
+    pub reason: Option<String>,
+    /// The samples that flipped, in the order of the dataset.
+    pub flips: Vec<Flip>,
+}
+
+/// A sample on which candidate and baseline got different yes/no marks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Flip {
+    /// Id of the sample.
+    pub sample: String,
+    /// Whether it is the candidate that is right (a fix) or the baseline (a break).
+    pub is_fixed: bool,
+}
+
+/// Precision, recall and F1 of one class.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ClassFigures {
+    /// The class, as the targets write it.
+    pub class: String,
+    /// Answers that are right among those that say this class; `None` when none does.
+    pub precision: Option<f64>,
+    /// Its 95 % Wilson interval.
+    pub precision_interval: Option<(f64, f64)>,
+    /// Samples of this class that were answered so; `None` when there are none.
+    pub recall: Option<f64>,
+    /// Its 95 % Wilson interval.
+    pub recall_interval: Option<(f64, f64)>,
+    /// 2 tp / (2 tp + fp + fn); `None` when all three are 0.
+    pub f1: Option<f64>,
+    /// Samples of this class.
+    pub support: u64,
+}
+
+/// How a classifier's answers fall on the classes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Confusion {
+    /// Name of the `label` scorer.
+    pub metric: String,
+    /// Column names: every class of the targets, then other answers, sorted; `None` stands for no label in the answer.
+    pub predicted: Vec<Option<String>>,
+    /// Row names: every class of the targets, sorted.
+    pub expected: Vec<String>,
+    /// `counts[row][column]`.
+    pub counts: Vec<Vec<u64>>,
+    /// Figures of each class, in the order of `expected`.
+    pub classes: Vec<ClassFigures>,
+}
+
+/// All figures of one candidate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CandidateSummary {
+    /// Id of the candidate.
+    pub id: String,
+    /// What became of its tasks.
+    pub counts: Counts,
+    /// Failed tasks by reason.
+    pub failures: BTreeMap<FailureKind, u64>,
+    /// Attempts beyond the first, over all tasks.
+    pub retries: u64,
+    /// Every figure, in the order of the report.
+    pub metrics: Vec<Estimate>,
+    /// One table per `label` scorer.
+    pub confusions: Vec<Confusion>,
+    /// Exact dollars of all answers; `None` when no price is known, and `spend_reason` says so.
+    pub spend_usd: Option<Decimal>,
+    /// Why `spend_usd` is missing.
+    pub spend_reason: Option<String>,
+}
+
+/// All figures of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// In the order of the suite.
+    pub candidates: Vec<CandidateSummary>,
+    /// Every candidate but the baseline against it, per metric; empty without a baseline.
+    pub comparisons: Vec<Comparison>,
+}
+
+impl Summary {
+    /// A candidate's figure by name.
+    pub fn estimate(&self, candidate: &str, metric: &str) -> Option<&Estimate> {
+        let summary = self.candidates.iter().find(|summary| summary.id == candidate)?;
+        summary.metrics.iter().find(|estimate| estimate.name == metric)
+    }
+
+    /// A candidate's comparison with the baseline by metric.
+    pub fn comparison(&self, candidate: &str, metric: &str) -> Option<&Comparison> {
+        self.comparisons.iter().find(|comparison| comparison.candidate == candidate && comparison.metric == metric)
+    }
+}

@@ -1,0 +1,21 @@
+//! The plain values that every other module passes around: samples, requests, records, scores, figures, faults.
+//!
+//! Nothing here opens a file, reads a clock or talks to a model.
+
+mod event;
+mod exchange;
+mod fault;
+mod figures;
+mod record;
+mod sample;
+mod score;
+
+pub use event::{RunEvent, Sink, Slot};
+pub use exchange::{Content, Finish, Message, Params, Request, Response, Role, ToolCall, Usage};
+pub use fault::{Fault, Faults, Place};
+pub use figures::{
+    CandidateSummary, ClassFigures, Comparison, Confusion, Counts, Discordant, Estimate, Flip, Method, Paired, Summary, Unit,
+};
+pub use record::{Attempt, Failure, FailureKind, Record, Task, TaskKey, Timing};
+pub use sample::{Row, Sample};
+pub use score::{Mark, Score, ScoreRow};

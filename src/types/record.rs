@@ -1,0 +1,179 @@
+//! What happened to one task: the raw facts that every figure is derived from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Request, Response};
+use crate::util::digest::Digest;
+use crate::util::micros;
+
+/// Names one task: it joins requests, records, scores and figures everywhere.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TaskKey {
+    /// Id of the sample.
+    pub sample: Arc<str>,
+    /// Id of the candidate.
+    pub candidate: Arc<str>,
+    /// Which repetition, from 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeat: u32,
+}
+
+fn is_zero(repeat: &u32) -> bool {
+    *repeat == 0
+}
+
+/// One thing to do: put `request` to the candidate named in `key`.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Which task it is.
+    pub key: TaskKey,
+    /// Digest of everything that decides the answer: request, parameters, endpoint.
+    pub digest: Digest,
+    /// What to ask.
+    pub request: Arc<Request>,
+}
+
+/// Instants of one answered attempt, as offsets from the run's start (`sent`) or from `sent` (the rest).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// When the request was handed to the transport, from the start of the session that sent it.
+    #[serde(rename = "sent_us", with = "micros")]
+    pub sent: Duration,
+    /// When each chunk with content (text, reasoning or a tool call) arrived, from `sent`. Empty when the answer was
+    /// not streamed, so that nothing is known of its first token.
+    #[serde(rename = "chunks_us", with = "micros::list", default, skip_serializing_if = "Vec::is_empty")]
+    pub chunks: Vec<Duration>,
+    /// When the answer was complete, from `sent`.
+    #[serde(rename = "done_us", with = "micros")]
+    pub done: Duration,
+}
+
+/// Why a task, or one attempt at it, has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// Nothing, or not the whole answer, came within the candidate's `timeout`.
+    #[error("no answer within {}", humantime::format_duration(*.after))]
+    Timeout {
+        /// The limit that was passed.
+        #[serde(rename = "after_us", with = "micros")]
+        after: Duration,
+    },
+    /// The service answered with an error status.
+    #[error("status {status}: {detail}")]
+    Status {
+        /// HTTP status.
+        status: u16,
+        /// The service's message, shortened, without secrets.
+        detail: String,
+    },
+    /// The service said we ask too often (429), to the last retry.
+    #[error("rate limited: {detail}")]
+    RateLimited {
+        /// The service's message, shortened.
+        detail: String,
+    },
+    /// No connection, or it broke before any content came.
+    #[error("connection: {detail}")]
+    Connection {
+        /// What the transport said.
+        detail: String,
+    },
+    /// The answer broke off after some content had come. It is not sent again: it may have been paid for.
+    #[error("answer cut off: {detail}")]
+    Cut {
+        /// What the transport or the stream said.
+        detail: String,
+    },
+    /// What came back is not what the protocol says.
+    #[error("protocol: {detail}")]
+    Protocol {
+        /// What was wrong with it.
+        detail: String,
+    },
+    /// The service reported an error inside an answer that began as a success.
+    #[error("service error: {detail}")]
+    Service {
+        /// The service's message, shortened.
+        detail: String,
+    },
+    /// A recorded candidate has no answer for this sample, or the file says that it failed.
+    #[error("recorded: {detail}")]
+    Recorded {
+        /// Which it was.
+        detail: String,
+    },
+    /// A `command` candidate ended or answered something else than it should.
+    #[error("program: {detail}")]
+    Program {
+        /// What it did.
+        detail: String,
+    },
+}
+
+/// The closed set of reasons that reports count by; texts are never compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is the variant of `Failure` of the same name")]
+pub enum FailureKind {
+    Timeout,
+    Status,
+    RateLimited,
+    Connection,
+    Cut,
+    Protocol,
+    Service,
+    Recorded,
+    Program,
+}
+
+impl Failure {
+    /// Which of the counted reasons this is.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Failure::Timeout { .. } => FailureKind::Timeout,
+            Failure::Status { .. } => FailureKind::Status,
+            Failure::RateLimited { .. } => FailureKind::RateLimited,
+            Failure::Connection { .. } => FailureKind::Connection,
+            Failure::Cut { .. } => FailureKind::Cut,
+            Failure::Protocol { .. } => FailureKind::Protocol,
+            Failure::Service { .. } => FailureKind::Service,
+            Failure::Recorded { .. } => FailureKind::Recorded,
+            Failure::Program { .. } => FailureKind::Program,
+        }
+    }
+}
+
+/// One attempt that failed before the one that decided the task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it was sent, from the start of the session.
+    #[serde(rename = "sent_us", with = "micros")]
+    pub sent: Duration,
+    /// How long it took to fail.
+    #[serde(rename = "took_us", with = "micros")]
+    pub took: Duration,
+    /// Why it failed.
+    pub failure: Failure,
+}
+
+/// One line of `records.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Which task.
+    #[serde(rename = "task")]
+    pub key: TaskKey,
+    /// The task's digest: a stored answer counts only for a task of the same digest.
+    pub digest: Digest,
+    /// Attempts that failed before the last one; empty when the first one decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retried: Vec<Attempt>,
+    /// Instants of the last attempt. `None` when they were not measured, as for recorded answers without times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timing: Option<Timing>,
+    /// The answer, or why there is none.
+    pub outcome: Result<Response, Failure>,
+}

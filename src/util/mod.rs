@@ -1,0 +1,9 @@
+//! Small tools without any knowledge of models or evaluations.
+
+pub mod atomic;
+pub mod clock;
+pub mod digest;
+pub mod field;
+pub mod micros;
+pub mod secret;
+pub mod text;
