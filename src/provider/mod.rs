@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use futures_util::StreamExt;
 use rust_decimal::Decimal;
 use serde_json::Value;
 
@@ -152,9 +152,7 @@ pub async fn collect(provider: &dyn Provider, request: &Request, timeout: Durati
     // A body that came in one piece shows its content only when it was complete.
     let is_begun = !gathered.chunks.is_empty();
     let outcome = match outcome {
-        Err(Refusal { failure: Failure::Connection { detail }, .. }) if is_begun => {
-            Err(Failure::Cut { detail }.into())
-        }
+        Err(Refusal { failure: Failure::Connection { detail }, .. }) if is_begun => Err(Failure::Cut { detail }.into()),
         other => other,
     };
     let timing = gathered.timing(provider.is_live(), sent, took);
@@ -194,7 +192,11 @@ impl Gathered {
         match event {
             Event::Text(text) => {
                 let is_content = !text.is_empty();
-                if response.text.is_empty() { response.text = text } else { response.text.push_str(&text) }
+                if response.text.is_empty() {
+                    response.text = text
+                } else {
+                    response.text.push_str(&text)
+                }
                 return is_content;
             }
             Event::Reasoning(text) => {

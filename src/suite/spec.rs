@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::suite::values::{Allowance, HumanDuration, OneOrMany};
-use crate::types::Params;
+use crate::types::{Params, Price};
 
 /// A suite: one decision, a golden set, candidates, scorers and the bar they must clear.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -155,7 +154,7 @@ pub struct CandidateSpec {
     pub structured: Structured,
     /// What its answers cost.
     #[serde(default)]
-    pub price: Option<PriceSpec>,
+    pub price: Option<Price>,
     /// How long one attempt may take; default 120s.
     #[serde(default)]
     pub timeout: Option<HumanDuration>,
@@ -315,32 +314,6 @@ pub struct ScriptedSpec {
     /// Expression over the row's fields: rows for which it is true fail with status 500.
     #[serde(default)]
     pub fail_where: Option<String>,
-}
-
-/// What answers cost, in dollars: per token, per request, or per hour of a machine. Amounts are exact decimals.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PriceSpec {
-    /// Per million input tokens.
-    #[serde(default)]
-    #[schemars(with = "Option<f64>")]
-    pub input_per_mtok_usd: Option<Decimal>,
-    /// Per million input tokens read from the cache; default: as other input.
-    #[serde(default)]
-    #[schemars(with = "Option<f64>")]
-    pub cached_input_per_mtok_usd: Option<Decimal>,
-    /// Per million output tokens, reasoning included.
-    #[serde(default)]
-    #[schemars(with = "Option<f64>")]
-    pub output_per_mtok_usd: Option<Decimal>,
-    /// Per request.
-    #[serde(default)]
-    #[schemars(with = "Option<f64>")]
-    pub per_request_usd: Option<Decimal>,
-    /// Per hour of the machine that serves this candidate, charged while one of its requests is in flight.
-    #[serde(default)]
-    #[schemars(with = "Option<f64>")]
-    pub per_hour_usd: Option<Decimal>,
 }
 
 /// What is measured on an answer. The key is the kind.

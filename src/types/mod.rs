@@ -6,6 +6,7 @@ mod event;
 mod exchange;
 mod fault;
 mod figures;
+mod price;
 mod record;
 mod sample;
 mod score;
@@ -14,8 +15,10 @@ pub use event::{RunEvent, Sink, Slot};
 pub use exchange::{Content, Finish, Message, Params, Request, Response, Role, ToolCall, Usage};
 pub use fault::{Fault, Faults, Place};
 pub use figures::{
-    CandidateSummary, ClassFigures, Comparison, Confusion, Counts, Discordant, Estimate, Flip, Method, Paired, Summary, Unit,
+    CandidateSummary, ClassFigures, Comparison, Confusion, Counts, Discordant, Estimate, Flip, Method, Paired, Summary,
+    Unit,
 };
+pub use price::Price;
 pub use record::{Attempt, Failure, FailureKind, Record, Task, TaskKey, Timing};
 pub use sample::{Row, Sample};
 pub use score::{Mark, Score, ScoreRow};
