@@ -8,6 +8,7 @@ pub mod util;
 // Floor 1
 pub mod types;
 // Floor 2
+pub mod cli;
 pub mod price;
 pub mod stats;
 pub mod suite;

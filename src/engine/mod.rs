@@ -1,1 +1,279 @@
-//! Carries out tasks.
+//! Carries out tasks: the only place that starts tokio tasks.
+//!
+//! Each candidate has a queue and a fixed number of slots. The feeder puts tasks into the queues in the order of the
+//! plan and waits when a queue is full, so that no candidate runs far ahead of another: all of them meet the same
+//! conditions, and memory stays flat. A slot takes its next task when the last one's record is on disk, not before. The
+//! engine knows neither scorers nor files; it sends events to whoever drains the channel.
+
+mod budget;
+mod retry;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use budget::FailureBudget;
+pub use retry::RetryRule;
+
+use crate::provider::{Provider, Refusal, collect};
+use crate::types::{Attempt, Record, RunEvent, Slot, Task};
+use crate::util::clock::Clock;
+
+/// A live candidate.
+pub struct Candidate {
+    /// Its id.
+    pub id: Arc<str>,
+    /// What answers.
+    pub provider: Arc<dyn Provider>,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// What is tried again.
+    pub retry: RetryRule,
+    /// Requests in flight at once.
+    pub in_flight: usize,
+    /// Failures borne before the run is stopped.
+    pub failures: FailureBudget,
+}
+
+/// Why a run ended before its tasks did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// Somebody asked for it.
+    Asked,
+    /// The run's deadline.
+    Deadline {
+        /// The deadline.
+        after: Duration,
+    },
+    /// A candidate failed too often.
+    Failures {
+        /// Its id.
+        candidate: Arc<str>,
+        /// Failed tasks.
+        failed: u64,
+        /// Failures that were allowed.
+        allowed: u64,
+        /// Why the last one failed.
+        last: String,
+    },
+    /// The tasks could not be read to their end.
+    Source {
+        /// What was wrong.
+        fault: String,
+    },
+}
+
+/// What a run needs beside its tasks.
+pub struct Rules {
+    /// Seed of the retry jitter.
+    pub seed: u64,
+    /// How long the run may take.
+    pub deadline: Option<Duration>,
+    /// Gives the instants of records.
+    pub clock: Clock,
+}
+
+/// Packs of tasks that may wait in a candidate's queue. A pack has a task for each slot, so that the feeder is not woken
+/// for every single task; together with the pack that is being filled and the one in work, a candidate can be four tasks
+/// a slot ahead of the slowest.
+const QUEUED_PACKS: usize = 2;
+
+/// Carries out `tasks` (each with the index of its candidate) until they end or `stop` is cancelled. What is in flight
+/// when it stops is finished; nothing new is sent and no retry begins. The events' receiver decides the pace: a slow
+/// one slows the engine, and a closed one stops it.
+///
+/// Returns why it stopped early, if it did.
+pub async fn drive<T>(
+    tasks: T,
+    fleet: Vec<Candidate>,
+    rules: Rules,
+    events: mpsc::Sender<RunEvent>,
+    stop: CancellationToken,
+) -> Option<Stop>
+where
+    T: Iterator<Item = Result<(usize, Task), String>> + Send + 'static,
+{
+    let shared = Arc::new(Shared { rules, events, stop, why: Mutex::new(None) });
+    let mut queues = Vec::with_capacity(fleet.len());
+    let mut slots = JoinSet::new();
+    for (index, candidate) in fleet.into_iter().enumerate() {
+        let (sender, receiver) = async_channel::bounded(QUEUED_PACKS);
+        queues.push(Queue { sender, pack: Vec::new(), size: candidate.in_flight.max(1) });
+        let lane = Lane { index, candidate, queue: receiver, pack: AsyncMutex::default(), shared: Arc::clone(&shared) };
+        let lane = Arc::new(lane);
+        for _ in 0..lane.candidate.in_flight.max(1) {
+            slots.spawn(work(Arc::clone(&lane)));
+        }
+    }
+    let feeder = {
+        let shared = Arc::clone(&shared);
+        tokio::task::spawn_blocking(move || feed(tasks, queues, &shared))
+    };
+    let deadline = shared.rules.deadline;
+    let all = async { while slots.join_next().await.is_some() {} };
+    tokio::pin!(all);
+    tokio::select! {
+        () = &mut all => {}
+        after = expire(deadline) => {
+            shared.halt(Stop::Deadline { after });
+            all.await;
+        }
+    }
+    // The queues are closed by now, so the feeder ends at its next task; only a panic in it could be an error here.
+    if let Err(error) = feeder.await {
+        shared.halt(Stop::Source { fault: error.to_string() });
+    }
+    let why = shared.why.lock().unwrap_or_else(PoisonError::into_inner).take();
+    why.or_else(|| shared.stop.is_cancelled().then_some(Stop::Asked))
+}
+
+async fn expire(deadline: Option<Duration>) -> Duration {
+    match deadline {
+        Some(deadline) => {
+            tokio::time::sleep(deadline).await;
+            deadline
+        }
+        None => std::future::pending().await,
+    }
+}
+
+struct Shared {
+    rules: Rules,
+    events: mpsc::Sender<RunEvent>,
+    stop: CancellationToken,
+    why: Mutex<Option<Stop>>,
+}
+
+impl Shared {
+    /// Stops the run; the first reason is the one that is told.
+    fn halt(&self, why: Stop) {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.stop.cancel();
+    }
+}
+
+/// The feeder's end of a candidate's queue.
+struct Queue {
+    sender: async_channel::Sender<Vec<Task>>,
+    pack: Vec<Task>,
+    size: usize,
+}
+
+impl Queue {
+    /// Hands the pack over; false when nobody takes tasks any more.
+    fn send(&mut self) -> bool {
+        let pack = std::mem::replace(&mut self.pack, Vec::with_capacity(self.size));
+        self.sender.send_blocking(pack).is_ok()
+    }
+}
+
+fn feed<T>(tasks: T, mut queues: Vec<Queue>, shared: &Shared)
+where
+    T: Iterator<Item = Result<(usize, Task), String>>,
+{
+    for task in tasks {
+        match task {
+            Ok((candidate, task)) => {
+                let queue = &mut queues[candidate];
+                queue.pack.push(task);
+                if queue.pack.len() >= queue.size && !queue.send() {
+                    return;
+                }
+            }
+            Err(fault) => return shared.halt(Stop::Source { fault }),
+        }
+    }
+    for queue in &mut queues {
+        if !queue.send() {
+            return;
+        }
+    }
+}
+
+/// What the slots of one candidate share.
+struct Lane {
+    index: usize,
+    candidate: Candidate,
+    queue: async_channel::Receiver<Vec<Task>>,
+    /// What is left of the pack in work.
+    pack: AsyncMutex<std::vec::IntoIter<Task>>,
+    shared: Arc<Shared>,
+}
+
+impl Lane {
+    /// The next task; `None` when there are no more, or the run is stopping.
+    async fn next(&self) -> Option<Task> {
+        let next = async {
+            let mut pack = self.pack.lock().await;
+            loop {
+                if let Some(task) = pack.next() {
+                    return Some(task);
+                }
+                *pack = self.queue.recv().await.ok()?.into_iter();
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.shared.stop.cancelled() => None,
+            next = next => next,
+        }
+    }
+}
+
+/// One slot: a task at a time, the next one when the last one's record is on disk.
+async fn work(lane: Arc<Lane>) {
+    while let Some(task) = lane.next().await {
+        let (slot, is_written) = oneshot::channel::<()>();
+        carry_out(lane.index, &lane.candidate, task, Slot::new(slot), &lane.shared).await;
+        // The sink drops the sender when it has written the record; that is all it says.
+        let _ = is_written.await;
+    }
+    // Closing lets the feeder go, which else would wait for a place in a queue that nobody empties.
+    lane.queue.close();
+}
+
+/// Sends one task until it is answered or given up, and hands on its record.
+async fn carry_out(index: usize, candidate: &Candidate, task: Task, slot: Slot, shared: &Shared) {
+    let clock = shared.rules.clock;
+    let mut retried = Vec::new();
+    loop {
+        let attempted = collect(&*candidate.provider, &task.request, candidate.timeout, clock).await;
+        let outcome = match attempted.outcome {
+            Ok(response) => Ok(response),
+            Err(refusal) => {
+                let failed = u32::try_from(retried.len()).unwrap_or(u32::MAX).saturating_add(1);
+                let jitter = retry::jitter(shared.rules.seed, task.digest, failed);
+                if let Some(wait) = candidate.retry.wait(failed, &refusal, attempted.is_begun, jitter) {
+                    let Refusal { failure, .. } = refusal;
+                    retried.push(Attempt { sent: attempted.sent, took: attempted.took, failure });
+                    tokio::select! {
+                        // Nothing was answered: the task counts as not done, and a resumed run begins it anew.
+                        () = shared.stop.cancelled() => return,
+                        () = tokio::time::sleep(wait) => continue,
+                    }
+                }
+                Err(refusal.failure)
+            }
+        };
+        if let Err(failure) = &outcome
+            && candidate.failures.spend()
+        {
+            shared.halt(Stop::Failures {
+                candidate: Arc::clone(&candidate.id),
+                failed: candidate.failures.failed(),
+                allowed: candidate.failures.allowed(),
+                last: failure.to_string(),
+            });
+        }
+        let Task { key, digest, .. } = task;
+        let record = Box::new(Record { key, digest, retried, timing: attempted.timing, outcome });
+        if shared.events.send(RunEvent::Recorded { candidate: index, record, slot }).await.is_err() {
+            // Whoever drains the events is gone, because it could not write: there is no use in asking on.
+            shared.stop.cancel();
+        }
+        return;
+    }
+}

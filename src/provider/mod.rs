@@ -2,18 +2,32 @@
 //!
 //! Dialects are pure: they turn a [`Request`] into a body and frames into [`Event`]s. `http` is the only transport and
 //! [`collect`] the only reader of the clock. A new dialect is one file, one entry in `suite::spec` and one arm in the
-//! plan.
+//! plan. What is sent when, and what is sent again, is the engine's matter.
+
+mod command;
+mod http;
+mod openai_chat;
+mod plain;
+mod recorded;
+mod scripted;
+pub mod sse;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use rust_decimal::Decimal;
-use serde_json::Value;
 
 use crate::types::{Failure, Finish, Request, Response, Timing, Usage};
 use crate::util::clock::Clock;
+
+pub use command::Command;
+pub use http::{Http, HttpProvider, is_loopback};
+pub use openai_chat::{DEFAULT_BASE_URL, OpenAiChat};
+pub use recorded::{Lookup, Recorded};
+pub use scripted::{RowTest, RowText, Scripted};
 
 /// Something that a provider's answer consists of.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +62,9 @@ pub enum Event {
         /// Dollars.
         cost_usd: Option<Decimal>,
     },
+    /// The answer is complete, though its stream may take a moment to end: a connection is read to its end to be used
+    /// again, and that is not the model's time.
+    Complete,
 }
 
 /// A stream of events; it ends when the answer is complete.
@@ -91,7 +108,7 @@ pub struct Answer {
 /// A dialect: pure, without transport or clock.
 pub trait Dialect: Send + Sync {
     /// The request's body.
-    fn encode(&self, request: &Request) -> Value;
+    fn encode(&self, request: &Request) -> Bytes;
     /// Whether the answer will come as a stream of server-sent events.
     fn is_streamed(&self) -> bool;
     /// The path below the base URL.
@@ -143,18 +160,21 @@ pub async fn collect(provider: &dyn Provider, request: &Request, timeout: Durati
     let sent = clock.now();
     let mut gathered = Gathered::default();
     let result = tokio::time::timeout(timeout, gathered.run(provider, request, clock, sent)).await;
-    let took = clock.now().saturating_sub(sent);
+    let took = gathered.done.unwrap_or_else(|| clock.now().saturating_sub(sent));
     let outcome = match result {
+        _ if gathered.done.is_some() => Ok(()),
         Ok(Ok(())) => Ok(()),
         Ok(Err(refusal)) => Err(refusal),
         Err(_) => Err(Failure::Timeout { after: timeout }.into()),
     };
-    // A body that came in one piece shows its content only when it was complete.
-    let is_begun = !gathered.chunks.is_empty();
     let outcome = match outcome {
-        Err(Refusal { failure: Failure::Connection { detail }, .. }) if is_begun => Err(Failure::Cut { detail }.into()),
+        Err(Refusal { failure: Failure::Connection { detail }, .. }) if gathered.is_begun() => {
+            Err(Failure::Cut { detail }.into())
+        }
         other => other,
     };
+    // A body in one piece shows its content only when it is complete; that it broke off, the transport tells.
+    let is_begun = gathered.is_begun() || matches!(&outcome, Err(Refusal { failure: Failure::Cut { .. }, .. }));
     let timing = gathered.timing(provider.is_live(), sent, took);
     let outcome = outcome.map(|()| gathered.response);
     Attempted { sent, outcome, timing, took, is_begun }
@@ -164,6 +184,8 @@ pub async fn collect(provider: &dyn Provider, request: &Request, timeout: Durati
 struct Gathered {
     response: Response,
     chunks: Vec<Duration>,
+    /// When the answer was complete, where its events tell.
+    done: Option<Duration>,
     is_streamed: bool,
     reported: Option<(Option<Duration>, Option<Duration>)>,
 }
@@ -179,11 +201,18 @@ impl Gathered {
         let mut answer = provider.open(request).await?;
         self.is_streamed = answer.is_streamed;
         while let Some(event) = answer.events.next().await {
-            if self.take(event?) {
+            let event = event?;
+            if event == Event::Complete {
+                self.done = Some(clock.now().saturating_sub(sent));
+            } else if self.take(event) {
                 self.chunks.push(clock.now().saturating_sub(sent));
             }
         }
         Ok(())
+    }
+
+    fn is_begun(&self) -> bool {
+        !self.chunks.is_empty()
     }
 
     /// Adds an event to the answer; true when it was content.
@@ -235,6 +264,7 @@ impl Gathered {
                 response.cost_usd = cost_usd;
                 self.reported = Some((ttft, latency));
             }
+            Event::Complete => {}
         }
         false
     }
@@ -247,5 +277,140 @@ impl Gathered {
         let (ttft, latency) = self.reported?;
         let done = latency?;
         Some(Timing { sent: Duration::ZERO, chunks: ttft.into_iter().collect(), done })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::{FutureExt, stream};
+
+    use super::*;
+    use crate::types::{Params, ToolCall};
+
+    /// Gives events, each after a wait in milliseconds; then ends, or not.
+    struct Script {
+        steps: Vec<(u64, Result<Event, Failure>)>,
+        is_endless: bool,
+        is_live: bool,
+    }
+
+    impl Provider for Script {
+        fn open<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Result<Answer, Refusal>> {
+            let events = stream::iter(self.steps.clone()).then(|(wait, event)| async move {
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+                event
+            });
+            let events = if self.is_endless { events.chain(stream::pending()).boxed() } else { events.boxed() };
+            async { Ok(Answer { events, is_streamed: true }) }.boxed()
+        }
+
+        fn is_live(&self) -> bool {
+            self.is_live
+        }
+    }
+
+    async fn run(steps: Vec<(u64, Result<Event, Failure>)>, is_endless: bool, is_live: bool) -> Attempted {
+        let request = Request {
+            messages: Arc::new([]),
+            tools: None,
+            output_schema: None,
+            params: Arc::new(Params::default()),
+            row: Arc::default(),
+        };
+        let clock = Clock::new();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        collect(&Script { steps, is_endless, is_live }, &request, Duration::from_secs(1), clock).await
+    }
+
+    fn text(text: &str) -> Result<Event, Failure> {
+        Ok(Event::Text(text.to_owned()))
+    }
+
+    fn ms(all: &[u64]) -> Vec<Duration> {
+        all.iter().copied().map(Duration::from_millis).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_content_is_stamped() {
+        let events = vec![
+            (10, Ok(Event::Model("m".into()))),
+            (10, text("")),
+            (10, Ok(Event::Reasoning("hm".into()))),
+            (10, text("a")),
+            (10, text("b")),
+            (10, Ok(Event::Finish(Finish::Stop))),
+        ];
+        let got = run(events, false, true).await;
+        let timing = Timing { sent: ms(&[5])[0], chunks: ms(&[30, 40, 50]), done: ms(&[60])[0] };
+        assert_eq!(got.timing, Some(timing));
+        let response = got.outcome.unwrap();
+        assert_eq!((response.text.as_str(), response.reasoning.as_str()), ("ab", "hm"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_complete_answer_stays_one_whatever_follows() {
+        let events = vec![(10, text("a")), (5, Ok(Event::Complete))];
+        let got = run(events.clone(), true, true).await;
+        assert_eq!((got.took, got.outcome.unwrap().text.as_str()), (ms(&[15])[0], "a"));
+        let broken = [events, vec![(5, Err(Failure::Connection { detail: "reset".into() }))]].concat();
+        assert!(run(broken, false, true).await.outcome.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_broke_off_is_told_from_what_never_began() {
+        let broken = || (5, Err(Failure::Connection { detail: "reset".into() }));
+        let early = run(vec![(5, Ok(Event::Model("m".into()))), broken()], false, true).await;
+        assert!(!early.is_begun && matches!(early.outcome, Err(Refusal { failure: Failure::Connection { .. }, .. })));
+        let late = run(vec![(5, text("a")), broken()], false, true).await;
+        assert_eq!(late.outcome, Err(Failure::Cut { detail: "reset".into() }.into()));
+        assert!(late.is_begun);
+        let endless = run(vec![(5, text("a"))], true, true).await;
+        assert_eq!(endless.outcome, Err(Failure::Timeout { after: Duration::from_secs(1) }.into()));
+        assert!(endless.is_begun && endless.timing.unwrap().chunks.len() == 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pieces_are_put_together_and_wild_numbers_take_no_memory() {
+        let piece = |index, id: Option<&str>, name: Option<&str>, arguments: &str| {
+            let (id, name) = (id.map(str::to_owned), name.map(str::to_owned));
+            (1, Ok(Event::ToolCall { index, id, name, arguments: arguments.to_owned() }))
+        };
+        let usage = |input_tokens, output_tokens| {
+            (1, Ok(Event::Usage(Usage { input_tokens, output_tokens, ..Usage::default() })))
+        };
+        let events = vec![
+            piece(0, Some("x"), Some("get_"), ""),
+            piece(0, None, Some("it"), "{"),
+            piece(usize::MAX, Some("y"), Some("f"), "1"),
+            piece(0, None, None, "}"),
+            usage(Some(1), Some(2)),
+            usage(None, Some(3)),
+        ];
+        let response = run(events, false, true).await.outcome.unwrap();
+        let call = |id: &str, name: &str, arguments: &str| ToolCall {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            arguments: arguments.to_owned(),
+        };
+        assert_eq!(response.tool_calls, [call("x", "get_it", "{}"), call("y", "f", "1")]);
+        assert_eq!((response.usage.input_tokens, response.usage.output_tokens), (Some(1), Some(3)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn recorded_times_replace_measured_ones() {
+        let reported = |ttft: Option<u64>, latency: Option<u64>| {
+            let event = Event::Reported {
+                ttft: ttft.map(Duration::from_millis),
+                latency: latency.map(Duration::from_millis),
+                cost_usd: None,
+            };
+            vec![(5, text("a")), (5, Ok(event))]
+        };
+        let timing = run(reported(Some(7), Some(9)), false, false).await.timing;
+        assert_eq!(timing, Some(Timing { sent: Duration::ZERO, chunks: ms(&[7]), done: ms(&[9])[0] }));
+        assert_eq!(run(reported(Some(7), None), false, false).await.timing, None);
+        assert_eq!(run(vec![(5, text("a"))], false, false).await.timing, None);
     }
 }

@@ -1,11 +1,43 @@
 //! One document, many renderers. [`Report`] is what `report.json` holds; every other form is rendered from it.
+//!
+//! Nothing is computed here: figures and verdicts come in as they are and go out in words, with their intervals. Text
+//! from outside (ids, names, reasons, classes) is made harmless for the form it goes into. The live progress display
+//! stands here too, because it is the other thing that people look at. Called by the commands.
+
+mod build;
+mod csv;
+#[cfg(test)]
+mod example;
+mod figure;
+mod json;
+mod markdown;
+mod progress;
+mod schema;
+mod terminal;
+#[cfg(test)]
+mod tests;
+mod words;
 
 use std::io;
+use std::path::Path;
+use std::str::FromStr;
 
+use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Confusion, Counts, Discordant, Estimate, FailureKind, Flip, Method, Unit};
+use crate::types::{
+    CandidateSummary, Comparison, Confusion, Counts, Discordant, Estimate, FailureKind, Flip, Method, Unit,
+};
+use crate::util::atomic;
+
+pub use build::{Frontmatter, build, exit_code};
+pub use csv::{Csv, flips_csv};
+pub use json::Json;
+pub use markdown::Markdown;
+pub use progress::{Progress, ProgressKind, Spend};
+pub use schema::report_schema;
+pub use terminal::Terminal;
 
 /// The value of `Report::format`.
 pub const FORMAT: &str = "evalctl-report/1";
@@ -20,7 +52,7 @@ pub struct Report {
     pub format: String,
     /// Name of the suite.
     pub suite: String,
-    /// The question the suite decides.
+    /// The question the suite decides; null when it names none.
     pub decision: Option<String>,
     /// Id of the run: the name of its folder.
     pub run: String,
@@ -30,11 +62,11 @@ pub struct Report {
     pub version: String,
     /// Whether every planned task has ended; a partial report has dropped tasks.
     pub is_complete: bool,
-    /// The worst verdict of all gates; `None` when the suite has no gates: the run is a measurement.
+    /// The worst verdict of all gates; null when the suite has no gates: the run is a measurement.
     pub verdict: Option<Verdict>,
     /// The exit code that goes with it.
     pub exit_code: u8,
-    /// Id of the baseline.
+    /// Id of the baseline; null without one.
     pub baseline: Option<String>,
     /// Samples of the golden set that were used.
     pub samples: u64,
@@ -57,7 +89,7 @@ pub struct CandidateReport {
     pub id: String,
     /// What answers for it: `openai gpt-5-mini`, `recorded answers.jsonl`.
     pub provider: String,
-    /// The worst verdict of its gates; `None` without gates.
+    /// The worst verdict of its gates; null without gates.
     pub verdict: Option<Verdict>,
     /// What became of its tasks.
     pub counts: Counts,
@@ -66,6 +98,7 @@ pub struct CandidateReport {
     /// Attempts beyond the first.
     pub retries: u64,
     /// Dollars of all its answers, an exact decimal; null when no price is known.
+    #[schemars(extend("pattern" = r"^-?[0-9]+(\.[0-9]+)?$"))]
     pub spend_usd: Option<String>,
     /// Why `spend_usd` is null.
     pub spend_reason: Option<String>,
@@ -91,7 +124,7 @@ pub enum Amount {
     /// Shares, milliseconds, tokens.
     Number(f64),
     /// Dollars.
-    Money(String),
+    Money(#[schemars(extend("pattern" = r"^-?[0-9]+(\.[0-9]+)?$"))] String),
 }
 
 /// One figure with its interval.
@@ -146,7 +179,7 @@ pub struct ComparisonReport {
     pub baseline_missing: u64,
     /// How the interval was made.
     pub method: Method,
-    /// Two-sided p.
+    /// Two-sided p of no difference, not corrected for the number of comparisons.
     pub p_value: Option<f64>,
     /// Seeded bootstrap interval of a graded difference, [lower, upper].
     pub bootstrap: Option<(f64, f64)>,
@@ -210,42 +243,162 @@ pub trait Renderer {
     fn render(&self, report: &Report, out: &mut dyn io::Write) -> io::Result<()>;
 }
 
+impl CandidateReport {
+    /// The report's form of a candidate's figures. `provider` says what answers for it.
+    pub fn of(summary: &CandidateSummary, provider: String, verdict: Option<Verdict>) -> CandidateReport {
+        CandidateReport {
+            id: summary.id.clone(),
+            provider,
+            verdict,
+            counts: summary.counts,
+            failures: summary.failures.iter().map(|(&kind, &count)| FailureCount { kind, count }).collect(),
+            retries: summary.retries,
+            spend_usd: summary.spend_usd.map(|spend| spend.normalize().to_string()),
+            spend_reason: summary.spend_reason.clone(),
+            metrics: summary.metrics.iter().map(Metric::of).collect(),
+            confusions: summary.confusions.clone(),
+        }
+    }
+}
+
+impl ComparisonReport {
+    /// The report's form of a comparison: its first [`FLIPS_SHOWN`] flips each way.
+    pub fn of(comparison: &Comparison) -> ComparisonReport {
+        let amount = |value: Option<f64>| value.and_then(|value| Amount::of(value, comparison.unit));
+        let (mut fixed, mut broken) = (0, 0);
+        let first = |flip: &&Flip| {
+            let seen = if flip.is_fixed { &mut fixed } else { &mut broken };
+            *seen += 1;
+            *seen <= FLIPS_SHOWN
+        };
+        ComparisonReport {
+            candidate: comparison.candidate.clone(),
+            baseline: comparison.baseline.clone(),
+            metric: comparison.metric.clone(),
+            unit: comparison.unit,
+            difference: amount(comparison.difference),
+            lower: amount(comparison.lower),
+            upper: amount(comparison.upper),
+            confidence: comparison.confidence,
+            n: comparison.n,
+            candidate_missing: comparison.candidate_missing,
+            baseline_missing: comparison.baseline_missing,
+            method: comparison.method,
+            p_value: comparison.p_value.filter(|p| p.is_finite()),
+            bootstrap: comparison.bootstrap.filter(|(lower, upper)| lower.is_finite() && upper.is_finite()),
+            discordant: comparison.discordant,
+            ratio: comparison.ratio.as_ref().map(Metric::of),
+            reason: comparison.reason.clone(),
+            flips: comparison.flips.iter().filter(first).cloned().collect(),
+        }
+    }
+}
+
 impl Metric {
-    /// The report's form of an estimate.
+    /// The report's form of an estimate. What is no finite number becomes null, with a reason.
     pub fn of(estimate: &Estimate) -> Metric {
-        let amount = |value: Option<f64>| value.map(|value| Amount::of(value, estimate.unit));
+        let amount = |value: Option<f64>| value.and_then(|value| Amount::of(value, estimate.unit));
+        let (value, lower, upper) = (amount(estimate.value), amount(estimate.lower), amount(estimate.upper));
+        let is_lost = [(estimate.value, &value), (estimate.lower, &lower), (estimate.upper, &upper)]
+            .into_iter()
+            .any(|(before, after)| before.is_some() && after.is_none());
+        let lost = || is_lost.then(|| "the figure is no finite number".to_owned());
         Metric {
             name: estimate.name.clone(),
             unit: estimate.unit,
-            value: amount(estimate.value),
-            lower: amount(estimate.lower),
-            upper: amount(estimate.upper),
+            value,
+            lower,
+            upper,
             confidence: estimate.confidence,
             n: estimate.n,
             missing: estimate.missing,
             method: estimate.method,
-            reason: estimate.reason.clone(),
+            reason: estimate.reason.clone().or_else(lost),
         }
     }
 }
 
 impl Amount {
-    /// A number in its unit; dollars are rounded to twelve decimals.
-    pub fn of(value: f64, unit: Unit) -> Amount {
+    /// A number in its unit; dollars are rounded to twelve decimals. `None` when it is not finite, or is more dollars
+    /// than a decimal can hold.
+    pub fn of(value: f64, unit: Unit) -> Option<Amount> {
         match unit {
             Unit::Usd => {
-                let exact = rust_decimal::Decimal::from_f64_retain(value).unwrap_or_default();
-                Amount::Money(exact.round_dp(12).normalize().to_string())
+                let exact = Decimal::from_f64_retain(value)?;
+                Some(Amount::Money(exact.round_dp(12).normalize().to_string()))
             }
-            Unit::Share | Unit::Ms | Unit::Tokens => Amount::Number(value),
+            Unit::Share | Unit::Ms | Unit::Tokens => value.is_finite().then_some(Amount::Number(value)),
         }
     }
 
-    /// The number itself.
-    pub fn number(&self) -> f64 {
+    /// The number itself; `None` when a report from elsewhere holds something that is no finite number.
+    pub fn number(&self) -> Option<f64> {
         match self {
-            Amount::Number(number) => *number,
-            Amount::Money(text) => text.parse().unwrap_or(f64::NAN),
+            Amount::Number(number) => Some(*number),
+            Amount::Money(text) => text.parse().ok(),
+        }
+        .filter(|number: &f64| number.is_finite())
+    }
+}
+
+/// What `--format` may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Text for a terminal.
+    Terminal,
+    /// `report.md`.
+    Md,
+    /// `report.json`.
+    Json,
+    /// `report.csv`.
+    Csv,
+}
+
+/// A format that there is none of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown format `{}`: expected one of terminal, md, json, csv", crate::util::text::shorten(.0, 40))]
+pub struct UnknownFormat(String);
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(text: &str) -> Result<Format, UnknownFormat> {
+        match text {
+            "terminal" => Ok(Format::Terminal),
+            "md" => Ok(Format::Md),
+            "json" => Ok(Format::Json),
+            "csv" => Ok(Format::Csv),
+            other => Err(UnknownFormat(other.to_owned())),
         }
     }
+}
+
+impl Format {
+    /// Its renderer. Width (in columns) and colour matter to the terminal only.
+    pub fn renderer(self, width: u16, is_coloured: bool) -> Box<dyn Renderer> {
+        match self {
+            Format::Terminal => Box::new(Terminal { width, is_coloured }),
+            Format::Md => Box::new(Markdown),
+            Format::Json => Box::new(Json),
+            Format::Csv => Box::new(Csv),
+        }
+    }
+}
+
+/// Writes `report.json`, `report.md` and `report.csv` into the folder of a run, each as a whole or not at all.
+///
+/// # Errors
+/// Those of the file system. Files written before the error stay.
+pub fn write_all(dir: &Path, report: &Report) -> io::Result<()> {
+    let forms: [&dyn Renderer; 3] = [&Json, &Markdown, &Csv];
+    for form in forms {
+        let path = dir.join("report").with_extension(form.extension());
+        atomic::write(&path, |out| form.render(report, out))?;
+    }
+    Ok(())
+}
+
+/// Columns of the terminal that standard output is; `None` when it is none.
+pub fn terminal_width() -> Option<u16> {
+    console::Term::stdout().size_checked().map(|(_rows, columns)| columns)
 }

@@ -88,6 +88,7 @@ pub struct DatasetSpec {
 #[serde(deny_unknown_fields)]
 pub struct SelectSpec {
     /// An expression over the row's fields, such as `language == 'en' and length < 400`; rows for which it is true stay.
+    /// Cells of a CSV file are strings: there, write `length | int < 400`.
     #[serde(default, rename = "where")]
     pub filter: Option<String>,
     /// How many rows to draw at random, without replacement; all when there are fewer.
@@ -396,7 +397,7 @@ pub struct ExactSpec {
     pub ignore_punctuation: bool,
 }
 
-/// `contains`: texts that must occur. Without `any` or `all`, the target must.
+/// `contains`: texts that must occur. Without `any`, `all` and `none`, the target must.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ContainsSpec {
@@ -582,7 +583,8 @@ impl Default for ClosedSpec {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsSpec {
-    /// Failed tasks of one candidate, as a count or a share of its tasks (`5%`), that stop the run; default 20%.
+    /// Failed tasks of one candidate, as a count or a share of its tasks (`5%`), that stop the run; default 20%, but at
+    /// least 5.
     #[serde(default)]
     pub max_failures: Option<Allowance>,
     /// How long the run may take.

@@ -17,11 +17,6 @@ impl Slot {
 
 /// Something that happened in a run, in the order it happened.
 pub enum RunEvent {
-    /// A request of the candidate of this index was handed to its provider.
-    Sent {
-        /// Index of the candidate in the suite.
-        candidate: usize,
-    },
     /// A task has ended, with an answer or a failure.
     Recorded {
         /// Index of the candidate in the suite.

@@ -70,6 +70,9 @@ pub struct Estimate {
     pub n: u64,
     /// Tasks of the candidate that could not be observed: failed, unscored or never sent.
     pub missing: u64,
+    /// Of a quantile: the upper end of the interval if all that is missing had been slower than anything seen. `None`
+    /// when that end would be among the missing, and for other figures.
+    pub upper_at_worst: Option<f64>,
     /// How the interval was made.
     pub method: Method,
     /// Why `value`, `lower` or `upper` is missing.

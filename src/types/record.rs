@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::types::{Request, Response};
 use crate::util::digest::Digest;
@@ -160,20 +162,63 @@ pub struct Attempt {
     pub failure: Failure,
 }
 
-/// One line of `records.jsonl`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// One line of `records.jsonl`: what happened to one task. In the file it has either an `answer` or a `failure`.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// Which task.
-    #[serde(rename = "task")]
     pub key: TaskKey,
     /// The task's digest: a stored answer counts only for a task of the same digest.
     pub digest: Digest,
     /// Attempts that failed before the last one; empty when the first one decided.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retried: Vec<Attempt>,
     /// Instants of the last attempt. `None` when they were not measured, as for recorded answers without times.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timing: Option<Timing>,
     /// The answer, or why there is none.
     pub outcome: Result<Response, Failure>,
+}
+
+/// A record as it is read.
+#[derive(Deserialize)]
+struct Read {
+    task: TaskKey,
+    digest: Digest,
+    #[serde(default)]
+    retried: Vec<Attempt>,
+    #[serde(default)]
+    timing: Option<Timing>,
+    #[serde(default)]
+    answer: Option<Response>,
+    #[serde(default)]
+    failure: Option<Failure>,
+}
+
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Record, D::Error> {
+        let Read { task: key, digest, retried, timing, answer, failure } = Read::deserialize(deserializer)?;
+        let outcome = match (answer, failure) {
+            (Some(answer), None) => Ok(answer),
+            (None, Some(failure)) => Err(failure),
+            _ => return Err(D::Error::custom("a record has either an `answer` or a `failure`")),
+        };
+        Ok(Record { key, digest, retried, timing, outcome })
+    }
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Record", 5)?;
+        fields.serialize_field("task", &self.key)?;
+        fields.serialize_field("digest", &self.digest)?;
+        if !self.retried.is_empty() {
+            fields.serialize_field("retried", &self.retried)?;
+        }
+        if let Some(timing) = &self.timing {
+            fields.serialize_field("timing", timing)?;
+        }
+        match &self.outcome {
+            Ok(answer) => fields.serialize_field("answer", answer)?,
+            Err(failure) => fields.serialize_field("failure", failure)?,
+        }
+        fields.end()
+    }
 }

@@ -6,23 +6,28 @@ use tokio::time::Instant;
 
 /// Gives offsets from one instant, on tokio's clock, so that tests can pause time.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock(Instant);
+pub struct Clock {
+    start: Instant,
+    base: Duration,
+}
 
 impl Clock {
     /// A clock that reads zero now.
     #[expect(clippy::new_without_default, reason = "a clock starts when it is made; a default would hide that")]
     pub fn new() -> Clock {
-        Clock(Instant::now())
+        Clock::resuming(Duration::ZERO)
     }
 
-    /// Time since the clock was made.
+    /// A clock that reads `base` now: a resumed run goes on where its last session ended, so that no two of its
+    /// instants are mistaken for simultaneous.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    pub fn resuming(base: Duration) -> Clock {
+        Clock { start: Instant::now(), base }
+    }
+
+    /// Time since the run's start.
     pub fn now(&self) -> Duration {
-        self.0.elapsed()
-    }
-
-    /// The instant of an offset.
-    pub fn at(&self, offset: Duration) -> Instant {
-        self.0 + offset
+        self.base + self.start.elapsed()
     }
 }
 

@@ -101,6 +101,33 @@ impl Hasher {
     }
 }
 
+/// A reader that digests all that passes through it.
+#[derive(Debug)]
+pub struct Digesting<R> {
+    reader: R,
+    hash: blake3::Hasher,
+}
+
+impl<R> Digesting<R> {
+    /// Digests what will be read from here on.
+    pub fn new(reader: R) -> Digesting<R> {
+        Digesting { reader, hash: blake3::Hasher::new() }
+    }
+
+    /// The digest of the bytes read so far: once the reader has ended, the same as [`Digest::of_reader`] gives.
+    pub fn digest(&self) -> Digest {
+        Hasher { hash: self.hash.clone() }.finish()
+    }
+}
+
+impl<R: io::Read> io::Read for Digesting<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.hash.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +141,13 @@ mod tests {
         assert_eq!(text.len(), 34);
         assert_eq!(serde_json::from_str::<Digest>(&text).unwrap(), one);
         assert!(serde_json::from_str::<Digest>("\"xyz\"").is_err());
+    }
+
+    #[test]
+    fn a_digesting_reader_gives_the_digest_of_what_it_read() {
+        let mut reader = Digesting::new(&b"abcdef"[..]);
+        io::copy(&mut reader, &mut io::sink()).unwrap();
+        assert_eq!(reader.digest(), Digest::of(b"abcdef"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod atomic;
 pub mod clock;
 pub mod digest;
 pub mod field;
+pub mod json;
 pub mod micros;
 pub mod secret;
 pub mod text;

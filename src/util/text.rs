@@ -36,6 +36,14 @@ pub fn shorten(text: &str, limit: usize) -> String {
     out
 }
 
+/// What the system says of a file, without its number, in lower case.
+pub fn of_system(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+}
+
 /// A source line cut to about 100 characters around a column (from 1), and how far the caret under it is indented.
 pub fn excerpt(line: &str, column: u64) -> (String, usize) {
     let column = usize::try_from(column.saturating_sub(1)).unwrap_or(0);

@@ -1,0 +1,144 @@
+//! What may be typed. Structs only; what they mean is in `commands`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Find out, on your own data, whether a workload can move from one language model to another.
+#[derive(Debug, Parser)]
+#[command(name = "evalctl", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "\
+Exit codes: 0 gates pass (or no gates); 1 a gate fails; 2 bad usage or suite, nothing sent; 3 stopped early, results \
+partial; 4 inconclusive, more samples needed; 5 files could not be read or written; 6 internal fault.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a suite, a dataset and a schema to start from; the suite runs as it stands
+    Init(InitArgs),
+    /// Report everything that is wrong with a suite, without sending a request
+    Check(CheckArgs),
+    /// Put a golden set to every candidate, compare, and judge
+    Run(RunArgs),
+    /// Mark a stored run again, without asking a candidate
+    Score(ScoreArgs),
+    /// Render a stored run again
+    Report(ReportArgs),
+    /// Print the JSON Schema of suite files, or of report.json
+    Schema(SchemaArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+/// `evalctl init`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Folder to write into; files that are there are never overwritten
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+}
+
+/// What of a suite to take.
+#[derive(Debug, Args, Default, Clone)]
+pub struct Choice {
+    /// Only this candidate (may be repeated; the baseline is always taken)
+    #[arg(long = "candidate", value_name = "ID")]
+    pub candidates: Vec<String>,
+    /// Only the first N samples of the selection
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+}
+
+/// `evalctl check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The suite file
+    pub suite: PathBuf,
+    /// What of the suite to take
+    #[command(flatten)]
+    pub choice: Choice,
+}
+
+/// `evalctl run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The suite file
+    pub suite: PathBuf,
+    /// What of the suite to take
+    #[command(flatten)]
+    pub choice: Choice,
+    /// Folder of the run [default: reports/SUITE/TIME]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Go on with the run in --out, or with the suite's latest: only what has no answer yet is asked
+    #[arg(long, conflicts_with = "fresh")]
+    pub resume: bool,
+    /// With --resume: ask again what has failed, too
+    #[arg(long, requires = "resume")]
+    pub retry_failed: bool,
+    /// Begin anew in --out although it holds a run; that one is kept beside it as DIR.1, DIR.2, …
+    #[arg(long, requires = "out")]
+    pub fresh: bool,
+    /// Print report.json instead of tables
+    #[arg(long)]
+    pub json: bool,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// `evalctl score`
+#[derive(Debug, Args)]
+pub struct ScoreArgs {
+    /// The run's folder
+    pub run: PathBuf,
+    /// Mark by this suite's scorers and gates instead of the run's own
+    #[arg(long, value_name = "SUITE")]
+    pub suite: Option<PathBuf>,
+    /// Print report.json instead of tables
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `evalctl report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The run's folder
+    pub run: PathBuf,
+    /// Forms: terminal goes to standard output, the others into the run's folder (a single one to standard output)
+    #[arg(long, value_delimiter = ',', default_value = "terminal")]
+    pub format: Vec<Form>,
+}
+
+/// A form of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// Tables for a terminal
+    Terminal,
+    /// report.md
+    Md,
+    /// report.json
+    Json,
+    /// report.csv
+    Csv,
+}
+
+/// `evalctl schema`
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Of report.json instead of suite files
+    #[arg(long)]
+    pub report: bool,
+}
+
+/// `evalctl completions`
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}

@@ -1,0 +1,91 @@
+//! Figures, judgements and files at the end of a run.
+
+use std::path::Path;
+
+use crate::commands::exit::CommandError;
+use crate::commands::marking::Marked;
+use crate::commands::note;
+use crate::commands::plan::Plan;
+use crate::frame::RunFrame;
+use crate::gate;
+use crate::report::{self, Frontmatter, Note, Report};
+use crate::store::{Manifest, StoreError};
+use crate::types::Summary;
+use crate::util::atomic;
+
+/// A report and the figures it was made from.
+pub struct Finished {
+    /// The report.
+    pub document: Report,
+    /// The figures, with all flips.
+    pub summary: Summary,
+}
+
+/// Summarises, judges and puts the report together.
+pub fn report(manifest: &Manifest, plan: &Plan, frame: &RunFrame, marked: Marked, run: &str) -> Finished {
+    let summary = frame.summarise(&plan.settings());
+    let judgements = gate::judge(&plan.suite.gates, &summary, plan.suite.baseline.as_deref());
+    let front = Frontmatter {
+        suite: plan.suite.name.clone(),
+        decision: plan.suite.decision.clone(),
+        run: run.to_owned(),
+        started: manifest.started.clone(),
+        baseline: plan.suite.baseline.clone(),
+        samples: plan.cases.len() as u64,
+        scorers: plan.metrics.iter().map(|metric| metric.name.clone()).collect(),
+        providers: plan.candidates.iter().map(|candidate| candidate.provider.clone()).collect(),
+        notes: notes(manifest, plan, &summary, marked),
+    };
+    let document = report::build(front, &summary, &plan.suite.gates, &judgements);
+    Finished { document, summary }
+}
+
+/// Writes every file of the report into the run's folder.
+///
+/// # Errors
+/// When one cannot be written.
+pub fn write(folder: &Path, report: &Report, summary: &Summary) -> Result<(), CommandError> {
+    let failed = |source| StoreError::Io { doing: "write the report into", path: folder.to_owned(), source };
+    report::write_all(folder, report).map_err(failed)?;
+    atomic::write(&folder.join("flips.csv"), |out| report::flips_csv(&summary.comparisons, out)).map_err(failed)?;
+    Ok(())
+}
+
+fn notes(manifest: &Manifest, plan: &Plan, summary: &Summary, marked: Marked) -> Vec<Note> {
+    let mut notes = Vec::new();
+    if plan.gates_digest != manifest.gates_digest {
+        notes.push(note(
+            "gates_changed",
+            "the gates are not those that stood in the suite before the first request of this run",
+            Some("a bar set after the results were seen proves little: begin a new run with these gates"),
+        ));
+    }
+    let dropped: u64 = summary.candidates.iter().map(|candidate| candidate.counts.dropped).sum();
+    if dropped > 0 {
+        let advice = "go on with `evalctl run … --resume`; until then the verdict is of a part only";
+        notes.push(note("partial", format!("{dropped} of {} tasks have not ended", plan.tasks()), Some(advice)));
+    }
+    if plan.dataset_digest != manifest.dataset_digest {
+        notes.push(note(
+            "dataset_changed",
+            "the golden set is not the one that the run was made with",
+            Some("answers to questions that have not changed still count; marks are by the targets of now"),
+        ));
+    }
+    if marked.stale > 0 {
+        let text = format!("{} records answer questions that the suite does not ask any more", marked.stale);
+        notes.push(note("stale", text, None));
+    }
+    if marked.unreadable > 0 {
+        let text = format!("{} lines of records.jsonl are damaged; their tasks count as not ended", marked.unreadable);
+        notes.push(note("unreadable", text, Some("`evalctl run … --resume` asks them again")));
+    }
+    if manifest.sessions.len() > 1 {
+        let text = format!("the run was resumed {} times", manifest.sessions.len() - 1);
+        notes.push(note("resumed", text, None));
+    }
+    for session in &manifest.sessions {
+        notes.extend(session.notes.iter().map(|text| note("healed", text.clone(), None)));
+    }
+    notes
+}

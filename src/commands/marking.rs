@@ -1,0 +1,173 @@
+//! Records to marks to columns.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
+
+use crate::commands::exit::CommandError;
+use crate::commands::plan::Plan;
+use crate::frame::{Builder, Facts, RunFrame};
+use crate::scorer::Case;
+use crate::store::{
+    RecordReader, SCORES_FORMAT, ScoreHeader, ScoreReader, ScoreWriter, StoreError, newest_scores, next_scores,
+};
+use crate::types::{Mark, Record, ScoreRow};
+
+/// Bytes of records that are parsed and marked at a time.
+const BLOCK: usize = 4 << 20;
+
+/// What was found beside the marks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marked {
+    /// Records of tasks that the suite does not ask for any more.
+    pub stale: u64,
+    /// Lines that are no records.
+    pub unreadable: u64,
+}
+
+/// Where a record belongs in the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Index of the sample.
+    pub sample: usize,
+    /// Index of the candidate.
+    pub candidate: usize,
+    /// Which repeat.
+    pub repeat: usize,
+}
+
+/// Finds the tasks of a plan that records belong to.
+pub struct Positions<'a> {
+    plan: &'a Plan,
+    samples: HashMap<&'a str, u32>,
+    candidates: HashMap<&'a str, usize>,
+}
+
+impl<'a> Positions<'a> {
+    /// For the tasks of this plan.
+    pub fn of(plan: &'a Plan) -> Positions<'a> {
+        let candidates = plan.candidates.iter().enumerate().map(|(index, candidate)| (&*candidate.id, index));
+        Positions { plan, samples: plan.cases.ordinals(), candidates: candidates.collect() }
+    }
+
+    /// The task that a record answers: the same sample, candidate and repeat, and the same digest of what was asked.
+    pub fn find(&self, record: &Record) -> Option<Position> {
+        let sample = *self.samples.get(&*record.key.sample)? as usize;
+        let candidate = *self.candidates.get(&*record.key.candidate)?;
+        let repeat = record.key.repeat;
+        if repeat >= self.plan.suite.repeats {
+            return None;
+        }
+        let identity = self.plan.candidates[candidate].identity;
+        let is_asked = self.plan.cases.digest(sample, candidate, identity, repeat) == record.digest;
+        is_asked.then_some(Position { sample, candidate, repeat: repeat as usize })
+    }
+}
+
+/// Marks every answer, writes the next scores file and fills the frame.
+///
+/// # Errors
+/// When a file of the run cannot be read or written.
+pub fn mark(folder: &Path, plan: &Plan) -> Result<(RunFrame, Marked), CommandError> {
+    let header = ScoreHeader {
+        format: SCORES_FORMAT.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        suite_digest: plan.digest,
+        metrics: plan.metrics.iter().map(|metric| metric.name.clone()).collect(),
+    };
+    let mut writer = ScoreWriter::create(folder, next_scores(folder), &header)?;
+    let result =
+        fill(folder, plan, |record, position| Ok(marks_of(plan, record, position)), |lines| writer.write(lines))?;
+    writer.finish()?;
+    Ok(result)
+}
+
+/// Fills the frame with the marks of the newest scores file.
+///
+/// # Errors
+/// When a file of the run cannot be read, or the marks are not those of the plan's scorers.
+pub fn load(folder: &Path, plan: &Plan) -> Result<(RunFrame, Marked), CommandError> {
+    let Some(number) = newest_scores(folder) else { return mark(folder, plan) };
+    let mut reader = ScoreReader::open(folder, number)?;
+    let metrics: Vec<&str> = plan.metrics.iter().map(|metric| metric.name.as_str()).collect();
+    if reader.header.metrics != metrics {
+        return mark(folder, plan);
+    }
+    let mut rows = HashMap::new();
+    while let Some(row) = reader.next_row()? {
+        rows.insert((row.key, row.digest), row.marks);
+    }
+    let stored = |record: &Record, position: Position| {
+        let key = (record.key.clone(), record.digest);
+        // An answer that came after the marks is marked now; the next `score` writes it down.
+        Ok(rows.get(&key).cloned().unwrap_or_else(|| marks_of(plan, record, position)))
+    };
+    fill(folder, plan, stored, |_| Ok(()))
+}
+
+fn marks_of(plan: &Plan, record: &Record, position: Position) -> Vec<Mark> {
+    let Ok(response) = &record.outcome else { return Vec::new() };
+    let case = Case { target: plan.cases.targets[position.sample].as_ref(), response };
+    let mut marks = Vec::with_capacity(plan.metrics.len());
+    for scorer in &plan.scorers {
+        scorer.mark(&case, &mut marks);
+    }
+    marks
+}
+
+type Line = (Position, Facts);
+
+/// Reads the records block by block; each block is parsed and marked on all cores, then put into the frame in order.
+fn fill(
+    folder: &Path,
+    plan: &Plan,
+    marks: impl Fn(&Record, Position) -> Result<Vec<Mark>, StoreError> + Sync,
+    mut write: impl FnMut(&[u8]) -> Result<(), StoreError>,
+) -> Result<(RunFrame, Marked), CommandError> {
+    let layout = plan.layout();
+    let prices = layout.prices.clone();
+    let mut builder = Builder::new(layout);
+    let mut marked = Marked::default();
+    let positions = Positions::of(plan);
+    let Some(mut reader) = RecordReader::open(folder)? else { return Ok((builder.finish(), marked)) };
+    let mut block = Vec::new();
+    while reader.block(BLOCK, &mut block)? {
+        let lines: Vec<&[u8]> = block.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+        let size = lines.len().div_ceil(rayon::current_num_threads() * 4).max(1);
+        let chunks: Vec<&[&[u8]]> = lines.chunks(size).collect();
+        let done: Vec<(Vec<Line>, Vec<u8>, Marked)> = chunks
+            .par_iter()
+            .map(|chunk| {
+                let (mut rows, mut written, mut found) =
+                    (Vec::with_capacity(chunk.len()), Vec::new(), Marked::default());
+                for line in *chunk {
+                    let Some(record) = RecordReader::parse(line) else {
+                        found.unreadable += 1;
+                        continue;
+                    };
+                    let Some(position) = positions.find(&record) else {
+                        found.stale += 1;
+                        continue;
+                    };
+                    let marks = marks(&record, position)?;
+                    rows.push((position, Facts::of(&record, &marks, prices[position.candidate].as_ref())));
+                    if record.outcome.is_ok() {
+                        let row = ScoreRow { key: record.key, digest: record.digest, marks };
+                        ScoreWriter::line(&mut written, &row);
+                    }
+                }
+                Ok((rows, written, found))
+            })
+            .collect::<Result<_, StoreError>>()?;
+        for (rows, written, found) in done {
+            write(&written)?;
+            marked.stale += found.stale;
+            marked.unreadable += found.unreadable;
+            for (position, facts) in rows {
+                builder.put(position.sample, position.candidate, position.repeat, facts);
+            }
+        }
+    }
+    Ok((builder.finish(), marked))
+}

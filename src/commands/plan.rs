@@ -1,0 +1,776 @@
+//! Suite to plan: everything that can be wrong is found here, before the first request.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::commands::cases::{Ask, Cases};
+use crate::dataset::{Dataset, Indexed, Selection};
+use crate::engine::{self, FailureBudget, RetryRule};
+use crate::frame::{Layout, MetricColumn, Settings};
+use crate::gate::Bar;
+use crate::provider::{
+    Command, DEFAULT_BASE_URL, Http, HttpProvider, OpenAiChat, Provider, Recorded, RowTest, Scripted, is_loopback,
+};
+use crate::scorer::{self, MetricKind, Scorer};
+use crate::suite::spec::{CandidateSpec, OpenAiSpec, PacingSpec, ProviderSpec, ScorerSpec};
+use crate::suite::values::Allowance;
+use crate::suite::{self, Document, Filter, Prompt, Step, Suite, Template, at};
+use crate::types::{Fault, Faults, Message, Params, Place, Request, Row, Sample};
+use crate::util::digest::{Digest, Hasher};
+use crate::util::secret::{Redactor, Secret};
+use crate::util::{field, text};
+
+/// Share of failed tasks at which a run stops when the suite does not say.
+const DEFAULT_FAILURES: Allowance = Allowance::Share(0.2);
+
+/// Failures that are borne at least when the suite does not say: a share of a handful of samples is none.
+const LEAST_FAILURES: u64 = 5;
+
+/// Time that one attempt may take when the suite does not say.
+const DEFAULT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// Retries when the suite does not say.
+const DEFAULT_RETRIES: u32 = 3;
+
+/// Looks up a variable of the environment.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The text of a suite and where its paths start from.
+pub struct Source {
+    /// The file as the user named it.
+    pub shown: PathBuf,
+    /// The folder that relative paths start from.
+    pub folder: PathBuf,
+    /// The text.
+    pub bytes: Vec<u8>,
+}
+
+/// What of a suite is taken, and what for.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Only these candidates and the baseline; all when empty.
+    pub candidates: Vec<String>,
+    /// Only so many samples.
+    pub limit: Option<u64>,
+    /// Whether candidates will be asked: then keys, programs and files of answers must be there.
+    pub is_live: bool,
+}
+
+/// A suite made ready: nothing in it can be wrong any more that could be known beforehand.
+pub struct Plan {
+    /// The suite, with only the candidates that are taken.
+    pub suite: Suite,
+    /// Its text.
+    pub text: String,
+    /// Digest of its text.
+    pub digest: Digest,
+    /// Digest of its gates.
+    pub gates_digest: Digest,
+    /// The golden set.
+    pub dataset: Dataset,
+    /// Digest of the golden set's bytes.
+    pub dataset_digest: Digest,
+    /// Rows that are used.
+    pub selection: Selection,
+    /// What scoring needs of the samples.
+    pub cases: Arc<Cases>,
+    /// The candidates, in the order of the suite.
+    pub candidates: Vec<Planned>,
+    /// The scorers, in the order of the suite.
+    pub scorers: Vec<Box<dyn Scorer>>,
+    /// Their metrics, in order.
+    pub metrics: Vec<MetricColumn>,
+    /// How a sample becomes a request.
+    pub asking: Arc<Asking>,
+}
+
+/// A candidate of the plan.
+pub struct Planned {
+    /// Its id.
+    pub id: Arc<str>,
+    /// What answers for it, in words.
+    pub provider: String,
+    /// Digest of all that decides its answers beside the sample: endpoint, model, parameters, file of answers.
+    pub identity: Digest,
+    /// Its parameters.
+    pub params: Arc<Params>,
+    /// The live candidate, when it was asked for; taken by the run.
+    pub live: Option<engine::Candidate>,
+}
+
+impl Plan {
+    /// Samples × repeats × candidates.
+    pub fn tasks(&self) -> u64 {
+        self.cases.len() as u64 * u64::from(self.suite.repeats) * self.candidates.len() as u64
+    }
+
+    /// Index of the baseline among the candidates.
+    pub fn baseline(&self) -> Option<usize> {
+        let baseline = self.suite.baseline.as_deref()?;
+        self.candidates.iter().position(|candidate| &*candidate.id == baseline)
+    }
+
+    /// The shape of the run's frame.
+    pub fn layout(&self) -> Layout {
+        Layout {
+            samples: self.cases.ids.clone(),
+            candidates: self.candidates.iter().map(|candidate| candidate.id.to_string()).collect(),
+            prices: self.suite.candidates.iter().map(|candidate| candidate.price.clone()).collect(),
+            repeats: self.suite.repeats as usize,
+            metrics: self.metrics.clone(),
+            clusters: self.cases.clusters.clone(),
+            classes: Vec::new(),
+        }
+    }
+
+    /// What the figures are made with.
+    pub fn settings(&self) -> Settings {
+        let is_compared = |bar| matches!(bar, Bar::AtMostRatio(_) | Bar::NonInferior { .. });
+        let compared = self.suite.gates.iter().filter(|gate| Bar::of(gate).is_some_and(is_compared));
+        let mut compared: Vec<String> = compared.map(|gate| gate.metric.clone()).collect();
+        compared.sort();
+        compared.dedup();
+        Settings { confidence: 0.95, seed: self.suite.seed, baseline: self.baseline(), compared }
+    }
+}
+
+/// How a sample becomes a request: the same question to every candidate.
+pub struct Asking {
+    prompt: Option<Prompt>,
+    /// Field of chat messages, for which the row's tools and parameters count too.
+    is_chat: bool,
+    schema: Option<Arc<Value>>,
+}
+
+/// What a sample asks, before a candidate's parameters are added.
+pub struct Asked {
+    messages: Arc<[Message]>,
+    tools: Option<Arc<Value>>,
+    params: Option<Params>,
+}
+
+impl Asking {
+    /// Renders a sample's question.
+    ///
+    /// # Errors
+    /// When a template fails or the row's messages, tools or params are not what they should be.
+    pub fn ask(&self, row: &Row) -> Result<Asked, String> {
+        let Some(prompt) = &self.prompt else {
+            return Ok(Asked { messages: Arc::new([]), tools: None, params: None });
+        };
+        let messages = prompt.render(row).map_err(|fault| fault.to_string())?;
+        let (mut tools, mut params) = (None, None);
+        if self.is_chat {
+            tools = match row.get("tools") {
+                None | Some(Value::Null) => None,
+                Some(list @ Value::Array(_)) => Some(Arc::new(list.clone())),
+                Some(_) => return Err("`tools` is not a list".to_owned()),
+            };
+            params = match row.get("params") {
+                None | Some(Value::Null) => None,
+                Some(value) => {
+                    Some(serde_json::from_value(value.clone()).map_err(|error| format!("in `params`: {error}"))?)
+                }
+            };
+        }
+        Ok(Asked { messages: messages.into(), tools, params })
+    }
+
+    /// The request of a candidate with these parameters.
+    pub fn request(&self, asked: &Asked, params: &Arc<Params>, row: &Arc<Row>) -> Request {
+        let params = match &asked.params {
+            None => Arc::clone(params),
+            Some(of_row) => Arc::new(merged(params, of_row)),
+        };
+        Request {
+            messages: Arc::clone(&asked.messages),
+            tools: asked.tools.clone(),
+            output_schema: self.schema.clone(),
+            params,
+            row: Arc::clone(row),
+        }
+    }
+
+    /// Digest of the question.
+    fn digest(&self, asked: &Asked) -> Digest {
+        let json = serde_json::to_vec(&(&asked.messages, &asked.tools, &asked.params));
+        Digest::of(&json.expect("messages have only string keys"))
+    }
+}
+
+/// The candidate's parameters with the row's on top.
+fn merged(candidate: &Params, row: &Params) -> Params {
+    let mut extra = candidate.extra.clone();
+    extra.extend(row.extra.clone());
+    Params {
+        temperature: row.temperature.or(candidate.temperature),
+        top_p: row.top_p.or(candidate.top_p),
+        max_output_tokens: row.max_output_tokens.or(candidate.max_output_tokens),
+        seed: row.seed.or(candidate.seed),
+        stop: row.stop.clone().or_else(|| candidate.stop.clone()),
+        tool_choice: row.tool_choice.clone().or_else(|| candidate.tool_choice.clone()),
+        response_format: row.response_format.clone().or_else(|| candidate.response_format.clone()),
+        extra,
+    }
+}
+
+/// Makes a suite ready.
+///
+/// # Errors
+/// Everything that is wrong with the suite, its files and its variables, together.
+pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>) -> Result<Plan, Faults> {
+    let (document, suite, mut faults) = suite::parse(&source.shown, &source.bytes);
+    let Some(mut suite) = suite else { return Err(faults) };
+    faults.0.extend(suite::check(&document, &suite).0);
+    let mut work = Work { source, document: &document, faults, environment, schemas: HashMap::new() };
+    // Positions count candidates as they stand in the file, so the choice comes after whatever names them.
+    let schema = suite.output.as_ref().and_then(|output| work.schema(&at!["output", "schema"], &output.schema));
+    let scorers = work.scorers(&suite, schema.as_ref());
+    let prompt = work.prompt(&suite);
+    let is_chat = suite.prompt.as_ref().is_some_and(|prompt| prompt.messages.is_some());
+    let asking = Arc::new(Asking { prompt, is_chat, schema: schema.map(Arc::new) });
+    let positions = work.choose(&mut suite, options);
+    let mut drafts: Vec<Draft> = Vec::new();
+    for (spec, position) in suite.candidates.iter().zip(&positions) {
+        drafts.extend(work.candidate(spec, *position, &suite, &asking, options.is_live));
+    }
+    let read = work.dataset(&suite, options.limit, &asking, &drafts);
+    let Work { faults, .. } = work;
+    let (true, Some((dataset, scan, cases)), Some(scorers)) = (faults.is_empty(), read, scorers) else {
+        return Err(faults);
+    };
+    let tasks = scan.samples * u64::from(suite.repeats);
+    let default = || DEFAULT_FAILURES.of(tasks).max(LEAST_FAILURES);
+    let allowed = suite.limits.max_failures.map_or_else(default, |allowance| allowance.of(tasks));
+    let candidates = drafts.into_iter().map(|draft| draft.plan(allowed)).collect();
+    let metrics = scorers.iter().flat_map(|scorer| scorer.metrics()).map(|metric| MetricColumn {
+        name: metric.name.clone(),
+        is_binary: metric.kind != MetricKind::Graded,
+        is_label: metric.kind == MetricKind::Label,
+    });
+    let text = document.text().to_owned();
+    let gates = serde_json::to_vec(&suite.gates).expect("gates have only string keys");
+    Ok(Plan {
+        digest: Digest::of(text.as_bytes()),
+        gates_digest: Digest::of(&gates),
+        metrics: metrics.collect(),
+        suite,
+        text,
+        dataset,
+        dataset_digest: scan.digest,
+        selection: scan.selection,
+        cases: Arc::new(cases),
+        candidates,
+        scorers,
+        asking,
+    })
+}
+
+/// The faults so far and what is needed to find more.
+struct Work<'a> {
+    source: &'a Source,
+    document: &'a Document,
+    faults: Faults,
+    environment: Environment<'a>,
+    schemas: HashMap<String, Option<Value>>,
+}
+
+/// A candidate on its way into the plan.
+struct Draft {
+    spec: CandidateSpec,
+    provider: String,
+    identity: Digest,
+    ask: Ask,
+    live: Option<Arc<dyn Provider>>,
+    in_flight: u32,
+    /// Its place in the file.
+    position: usize,
+    /// What its own templates take from the rows, with the key of each.
+    names: Vec<(&'static str, suite::Variable)>,
+}
+
+impl Draft {
+    fn plan(self, allowed: u64) -> Planned {
+        let id: Arc<str> = self.spec.id.as_str().into();
+        let live = self.live.map(|provider| engine::Candidate {
+            id: Arc::clone(&id),
+            provider,
+            timeout: self.spec.timeout.map_or(DEFAULT_TIMEOUT, |timeout| timeout.0),
+            retry: RetryRule::new(self.spec.retries.unwrap_or(DEFAULT_RETRIES)),
+            in_flight: self.in_flight as usize,
+            failures: FailureBudget::new(allowed, 0),
+        });
+        Planned { id, provider: self.provider, identity: self.identity, params: Arc::new(self.spec.params), live }
+    }
+}
+
+impl Work<'_> {
+    fn fault(&mut self, path: &[Step<'_>], message: impl Into<String>) {
+        self.faults.push(self.document.fault(path, message));
+    }
+
+    fn fault_help(&mut self, path: &[Step<'_>], message: impl Into<String>, help: Option<String>) {
+        let mut fault = self.document.fault(path, message);
+        fault.help = help;
+        self.faults.push(fault);
+    }
+
+    /// Faults of a file: what keeps it from being read at all is a fault of the entry of the suite that names it.
+    fn of_file(&mut self, path: &[Step<'_>], faults: Faults) {
+        for fault in faults.0 {
+            match (&fault.place.file, fault.place.line) {
+                (Some(file), None) => {
+                    let message = format!("`{}`: {}", text::visible(&file.display().to_string()), fault.message);
+                    self.fault_help(path, message, fault.help);
+                }
+                _ => self.faults.push(fault),
+            }
+        }
+    }
+
+    /// A path of the suite, from the suite's folder.
+    fn path(&self, written: &str) -> PathBuf {
+        self.source.folder.join(written)
+    }
+
+    /// Reads a JSON Schema file; `None` when a fault was found. Read once, however often it is named.
+    fn schema(&mut self, path: &[Step<'_>], written: &str) -> Option<Value> {
+        if let Some(known) = self.schemas.get(written) {
+            return known.clone();
+        }
+        let file = self.path(written);
+        let value = match std::fs::read(&file) {
+            Err(error) => {
+                self.fault(path, format!("could not read the schema `{written}`: {}", text::of_system(&error)));
+                None
+            }
+            Ok(bytes) => match serde_json::from_slice::<Value>(&bytes) {
+                Ok(value) => Some(value),
+                Err(error) => {
+                    let (line, column) = (error.line() as u64, error.column() as u64);
+                    let place = Place::at(Path::new(written), line.max(1), column.max(1));
+                    self.faults.push(Fault::new(place, format!("the schema is not JSON: {error}")));
+                    None
+                }
+            },
+        };
+        let value = value.filter(|value| match scorer::check_schema(value) {
+            Ok(()) => true,
+            Err(fault) => {
+                self.fault_help(path, format!("`{written}`: {}", fault.message), fault.help);
+                false
+            }
+        });
+        self.schemas.insert(written.to_owned(), value.clone());
+        value
+    }
+
+    /// Builds the scorers; `None` when one of them could not be.
+    fn scorers(&mut self, suite: &Suite, output: Option<&Value>) -> Option<Vec<Box<dyn Scorer>>> {
+        let mut scorers = Vec::new();
+        let mut is_whole = true;
+        for (index, spec) in suite.scorers.iter().enumerate() {
+            let kind = spec.kind();
+            let mut schema = output.cloned();
+            if let ScorerSpec::Schema(spec) = spec {
+                if let Some(path) = &spec.path {
+                    schema = self.schema(&at!["scorers", index, kind, "path"], path);
+                    if schema.is_none() {
+                        is_whole = false;
+                        continue;
+                    }
+                } else if suite.output.is_some() && schema.is_none() {
+                    // What is wrong with `output.schema` has been said.
+                    is_whole = false;
+                    continue;
+                }
+            }
+            match scorer::build(spec, schema.as_ref()) {
+                Ok(scorer) => scorers.push(scorer),
+                Err(faults) => {
+                    is_whole = false;
+                    for fault in faults {
+                        let mut path = at!["scorers", index, kind].to_vec();
+                        path.extend(fault.path.iter().map(|key| Step::Key(key)));
+                        self.fault_help(&path, fault.message, fault.help);
+                    }
+                }
+            }
+        }
+        is_whole.then_some(scorers)
+    }
+
+    fn prompt(&mut self, suite: &Suite) -> Option<Prompt> {
+        let spec = suite.prompt.as_ref()?;
+        match Prompt::compile(spec) {
+            Ok(prompt) => Some(prompt),
+            Err(faults) => {
+                self.faults.0.extend(faults.iter().map(|fault| fault.at(self.document)));
+                None
+            }
+        }
+    }
+
+    /// Leaves only the chosen candidates in the suite; gives their positions in the file.
+    fn choose(&mut self, suite: &mut Suite, options: &Options) -> Vec<usize> {
+        let known: Vec<String> = suite.candidates.iter().map(|candidate| candidate.id.clone()).collect();
+        for id in &options.candidates {
+            if !known.contains(id) {
+                let mut fault =
+                    Fault::new(Place::default(), format!("`--candidate {}` is not in the suite", text::visible(id)));
+                fault.help = text::did_you_mean(id, known.iter().map(String::as_str))
+                    .or_else(|| Some(format!("candidates: {}", known.join(", "))));
+                self.faults.push(fault);
+            }
+        }
+        let is_chosen = |id: &String| {
+            options.candidates.is_empty() || options.candidates.contains(id) || suite.baseline.as_ref() == Some(id)
+        };
+        let positions: Vec<usize> = (0..known.len()).filter(|index| is_chosen(&known[*index])).collect();
+        let mut index = 0;
+        suite.candidates.retain(|_| {
+            index += 1;
+            positions.contains(&(index - 1))
+        });
+        positions
+    }
+
+    /// Makes a candidate ready, live if it is to be asked; `None` when a fault was found.
+    fn candidate(
+        &mut self,
+        spec: &CandidateSpec,
+        position: usize,
+        suite: &Suite,
+        asking: &Arc<Asking>,
+        is_live: bool,
+    ) -> Option<Draft> {
+        let providers = spec.providers();
+        let [(key, provider)] = providers.as_slice() else { return None };
+        let path = at!["candidates", position, *key];
+        let PacingSpec::Closed(pacing) = &suite.pacing;
+        let before = self.faults.0.len();
+        let mut names = Vec::new();
+        let mut identity = Hasher::default();
+        identity.part(key.as_bytes()).part(&to_json(&spec.params)).part(&to_json(&spec.headers));
+        let (words, ask, live): (String, Ask, Option<Arc<dyn Provider>>) = match provider {
+            ProviderSpec::OpenAi(openai) => {
+                let asked =
+                    json!([openai.model, base_url(openai), openai.stream, openai.max_tokens_field, spec.structured]);
+                identity.part(&to_json(&asked)).part(&to_json(&asking.schema));
+                let live = if is_live { self.openai(openai, spec, position) } else { None };
+                (format!("openai {}", openai.model), Ask::Prompt, live)
+            }
+            ProviderSpec::Recorded(recorded) => {
+                identity.part(&to_json(recorded));
+                let on = recorded.on.clone().or_else(|| suite.dataset.id.clone()).unwrap_or_else(|| "id".to_owned());
+                let mut live: Option<Arc<dyn Provider>> = None;
+                if is_live {
+                    match Indexed::open(&self.path(&recorded.path), &recorded.path, &on) {
+                        Ok(index) => {
+                            identity.part(&index.digest().0);
+                            let index = Arc::new(index);
+                            let lookup = Arc::new(move |value: &str| index.get(value));
+                            live = Some(Arc::new(Recorded::new(recorded, &on, lookup)));
+                        }
+                        Err(faults) => self.of_file(&at!["candidates", position, *key, "path"], faults),
+                    }
+                }
+                (format!("recorded {}", recorded.path), Ask::Field(on), live)
+            }
+            ProviderSpec::Command(command) => {
+                identity.part(&to_json(command)).part(&to_json(&asking.schema));
+                let live = if is_live { self.command(command, &path) } else { None };
+                (format!("command {}", command.program.join(" ")), Ask::PromptAndRow, live)
+            }
+            ProviderSpec::Scripted(scripted) => {
+                identity.part(&to_json(scripted));
+                let template = match Template::compile(&scripted.reply) {
+                    Ok(template) => Some(template),
+                    Err(fault) => {
+                        self.faults.push(fault.at(self.document, &at!["candidates", position, *key, "reply"]));
+                        None
+                    }
+                };
+                let fails = scripted.fail_where.as_ref().and_then(|expression| match Filter::compile(expression) {
+                    Ok(filter) => Some(filter),
+                    Err(fault) => {
+                        self.faults.push(fault.at(self.document, &at!["candidates", position, *key, "fail_where"]));
+                        None
+                    }
+                });
+                let of_reply = template.iter().flat_map(|template| template.variables());
+                names.extend(of_reply.map(|variable| ("reply", variable.clone())));
+                let of_filter = fails.iter().flat_map(|filter| filter.variables());
+                names.extend(of_filter.map(|variable| ("fail_where", variable.clone())));
+                let live = template.map(|template| {
+                    let render = Arc::new(move |row: &Row| template.render(row).map_err(|fault| fault.to_string()));
+                    let fails = fails.map(|filter| -> RowTest {
+                        Arc::new(move |row: &Row| filter.keeps(row).map_err(|fault| fault.to_string()))
+                    });
+                    Arc::new(Scripted::new(scripted, render, fails)) as Arc<dyn Provider>
+                });
+                ("scripted".to_owned(), Ask::PromptAndRow, live)
+            }
+        };
+        (self.faults.0.len() == before).then(|| Draft {
+            spec: spec.clone(),
+            provider: words,
+            identity: identity.finish(),
+            ask,
+            live,
+            in_flight: spec.in_flight.unwrap_or(pacing.in_flight),
+            position,
+            names,
+        })
+    }
+
+    /// A candidate over HTTP: its key, headers and address.
+    fn openai(&mut self, openai: &OpenAiSpec, spec: &CandidateSpec, position: usize) -> Option<Arc<dyn Provider>> {
+        let base_url = base_url(openai);
+        let mut secrets = Vec::new();
+        let variable = match &openai.api_key_env {
+            Some(variable) => Some(variable.as_str()),
+            None if is_loopback(base_url) => None,
+            None => Some("OPENAI_API_KEY"),
+        };
+        // What is no name of a variable has been said, and may be a key.
+        if variable.is_some_and(|variable| !suite::names_variable(variable)) {
+            return None;
+        }
+        let mut is_whole = true;
+        let key = variable.and_then(|variable| {
+            let value = (self.environment)(variable).map(|value| value.trim().to_owned());
+            let key = value.filter(|value| !value.is_empty());
+            if key.is_none() {
+                is_whole = false;
+                let path = at!["candidates", position, "openai"];
+                let message = format!("candidate `{}` needs a key, and the variable `{variable}` is not set", spec.id);
+                let help = format!("set it: export {variable}=…; or name another variable with `api_key_env`");
+                self.fault_help(&path, message, Some(help));
+            }
+            key.map(Secret::new)
+        });
+        secrets.extend(key.clone());
+        let mut headers = BTreeMap::new();
+        for (name, written) in &spec.headers {
+            match expand(written, self.environment) {
+                Ok((value, used)) => {
+                    secrets.extend(used.into_iter().map(Secret::new));
+                    headers.insert(name.clone(), value);
+                }
+                Err(variable) => {
+                    is_whole = false;
+                    if !suite::names_variable(&variable) {
+                        self.fault(&at!["candidates", position, "headers"], "`${…}` holds no name of a variable");
+                        continue;
+                    }
+                    let path = at!["candidates", position, "headers", name.as_str()];
+                    self.fault(&path, format!("the variable `{variable}` is not set"));
+                }
+            }
+        }
+        if !is_whole {
+            return None;
+        }
+        let dialect = OpenAiChat::new(openai, spec.structured);
+        let (http, redactor) = (Http::shared(), Redactor::new(secrets));
+        match HttpProvider::new(&http, Box::new(dialect), base_url, &headers, key, redactor) {
+            Ok(provider) => Some(Arc::new(provider)),
+            Err(message) => {
+                self.fault(&at!["candidates", position, "openai", "base_url"], message);
+                None
+            }
+        }
+    }
+
+    fn command(&mut self, command: &crate::suite::spec::CommandSpec, path: &[Step<'_>]) -> Option<Arc<dyn Provider>> {
+        // What is wrong with these has been said.
+        if command.program.is_empty() || command.env.iter().any(|name| !suite::names_variable(name)) {
+            return None;
+        }
+        let mut environment = BTreeMap::new();
+        for name in ["PATH", "HOME", "LANG", "TMPDIR"].into_iter().chain(command.env.iter().map(String::as_str)) {
+            match (self.environment)(name) {
+                Some(value) => {
+                    environment.insert(name.to_owned(), value);
+                }
+                None if command.env.iter().any(|wanted| wanted == name) => {
+                    self.fault(path, format!("the variable `{name}` is not set"));
+                }
+                None => {}
+            }
+        }
+        match Command::new(command, &self.source.folder, environment) {
+            Ok(provider) => Some(Arc::new(provider)),
+            Err(message) => {
+                self.fault(path, message);
+                None
+            }
+        }
+    }
+
+    /// Reads the golden set: checks every row, renders every prompt, keeps what scoring needs.
+    fn dataset(
+        &mut self,
+        suite: &Suite,
+        limit: Option<u64>,
+        asking: &Arc<Asking>,
+        drafts: &[Draft],
+    ) -> Option<(Dataset, crate::dataset::Scan, Cases)> {
+        // What could not be read of the suite has been said; a stand-in for it says nothing.
+        let is_sure = |key| self.document.is_sure(&at!["dataset", key]);
+        if suite.dataset.path.0.is_empty() || !["path", "select"].into_iter().all(is_sure) {
+            return None;
+        }
+        let shown: Vec<String> = suite.dataset.path.0.clone();
+        let files = shown.iter().map(|path| self.path(path)).collect();
+        let dataset = match Dataset::open(files, shown, &suite.dataset) {
+            Ok(dataset) => dataset,
+            Err(faults) => {
+                self.of_file(&at!["dataset", "path"], faults);
+                return None;
+            }
+        };
+        let select = suite.dataset.select.as_ref();
+        let filter = match select.and_then(|select| select.filter.as_ref()).map(|filter| Filter::compile(filter)) {
+            None => None,
+            Some(Ok(filter)) => Some(filter),
+            Some(Err(fault)) => {
+                self.faults.push(fault.at(self.document, &at!["dataset", "select", "where"]));
+                return None;
+            }
+        };
+        let named = |fault: suite::TemplateFault| format!("`dataset.select.where`: {fault}");
+        let keeps = filter.as_ref().map(|filter| move |row: &Row| filter.keeps(row).map_err(named));
+        let asks: Vec<Ask> = drafts.iter().map(|draft| draft.ask.clone()).collect();
+        let mut cases = Cases::new(asks, suite.dataset.cluster.is_some());
+        let is_drawn = select.is_some_and(|select| select.sample.is_some());
+        let add = |sample: &Sample, cases: Option<&mut Cases>| -> Result<(), String> {
+            let asked = asking.ask(&sample.row)?;
+            if let Some(cases) = cases {
+                cases.push(sample, || asking.digest(&asked));
+            }
+            Ok(())
+        };
+        let scan = dataset.scan(
+            keeps.as_ref().map(|keeps| keeps as &dyn Fn(&Row) -> Result<bool, String>),
+            select,
+            suite.seed,
+            limit,
+            // Of a random draw only the drawn rows are kept, in a pass of their own.
+            &mut |sample| add(sample, (!is_drawn).then_some(&mut cases)),
+        );
+        let scan = match scan {
+            Ok(scan) => scan,
+            Err(faults) => {
+                // A name that no row has is one fault of the suite, not one of every row.
+                let fields = dataset.scan(None, None, suite.seed, None, &mut |_| Ok(())).map(|scan| scan.fields);
+                let unknown = fields.map(|fields| self.unknown_names(asking, filter.as_ref(), drafts, &fields));
+                let said = unknown.unwrap_or_default();
+                let follows =
+                    |fault: &Fault| said.iter().any(|name| fault.message.contains(&format!("variable `{name}`")));
+                let mut others: Vec<Fault> = faults.0.into_iter().filter(|fault| !follows(fault)).collect();
+                if !said.is_empty() && others.iter().all(|fault| fault.place == Place::default()) {
+                    // What is left only counts the same fault in more rows.
+                    others.clear();
+                }
+                self.faults.0.extend(others);
+                return None;
+            }
+        };
+        if is_drawn {
+            for sample in dataset.samples(&scan.selection) {
+                match sample {
+                    Ok(sample) => add(&sample, Some(&mut cases)).ok()?,
+                    Err(fault) => {
+                        self.faults.push(fault);
+                        return None;
+                    }
+                }
+            }
+        }
+        cases.truncate(usize::try_from(scan.samples).ok()?);
+        self.unknown_names(asking, filter.as_ref(), drafts, &scan.fields);
+        Some((dataset, scan, cases))
+    }
+
+    /// Says which variables of templates and expressions no row has; gives their names.
+    fn unknown_names(
+        &mut self,
+        asking: &Asking,
+        filter: Option<&Filter>,
+        drafts: &[Draft],
+        fields: &[String],
+    ) -> Vec<String> {
+        let mut unknown = Vec::new();
+        let known = || fields.iter().map(String::as_str);
+        let is_known = |name: &str| name == "row" || fields.iter().any(|field| field == name);
+        let advice = |name: &str| {
+            text::did_you_mean(name, known()).or_else(|| {
+                let some: Vec<&str> = known().take(20).collect();
+                Some(format!("the rows have: {}", some.join(", ")))
+            })
+        };
+        for (part, variable) in asking.prompt.iter().flat_map(Prompt::variables) {
+            if !is_known(&variable.name) {
+                let message = format!("unknown variable `{}`: no row has such a field", variable.name);
+                let path = at!["prompt", part.key()];
+                let mut fault = self.document.text_fault(&path, variable.line, Some(&variable.name), message);
+                fault.help = advice(&variable.name);
+                self.faults.push(fault);
+                unknown.push(variable.name.clone());
+            }
+        }
+        for draft in drafts {
+            for (key, variable) in &draft.names {
+                if !is_known(&variable.name) {
+                    let message = format!("unknown variable `{}`: no row has such a field", variable.name);
+                    let path = at!["candidates", draft.position, "scripted", *key];
+                    let mut fault = self.document.text_fault(&path, variable.line, Some(&variable.name), message);
+                    fault.help = advice(&variable.name);
+                    self.faults.push(fault);
+                }
+            }
+        }
+        for suite::Variable { name, .. } in filter.iter().flat_map(|filter| filter.variables()) {
+            if !is_known(name) {
+                let message = format!("unknown variable `{name}`: no row has such a field");
+                let help = advice(name);
+                self.fault_help(&at!["dataset", "select", "where"], message, help);
+                unknown.push(name.clone());
+            }
+        }
+        unknown
+    }
+}
+
+fn base_url(openai: &OpenAiSpec) -> &str {
+    openai.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL)
+}
+
+/// Replaces `${NAME}` by the variable's value; gives the values used, or the first variable that is not set.
+fn expand(written: &str, environment: Environment<'_>) -> Result<(String, Vec<String>), String> {
+    let (mut out, mut used, mut rest) = (String::new(), Vec::new(), written);
+    while let Some((before, after)) = rest.split_once("${") {
+        let Some((name, tail)) = after.split_once('}') else { break };
+        let value = environment(name).filter(|value| !value.is_empty()).ok_or_else(|| name.to_owned())?;
+        out.push_str(before);
+        out.push_str(&value);
+        used.push(value);
+        rest = tail;
+    }
+    out.push_str(rest);
+    Ok((out, used))
+}
+
+fn to_json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("suite values have only string keys")
+}
+
+/// The text of a join field of a row, as recorded answers are looked up by it.
+pub(super) fn join_text(row: &Row, on: &str) -> Option<String> {
+    field::get(row, on).and_then(field::text)
+}

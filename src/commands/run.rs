@@ -1,0 +1,303 @@
+//! `evalctl run`: a golden set to every candidate, and a verdict.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rayon::prelude::{IntoParallelIterator, ParallelIterator};
+use rust_decimal::Decimal;
+
+use crate::cli::{Form, RunArgs};
+use crate::commands::exit::CommandError;
+use crate::commands::marking::{self, Position, Positions};
+use crate::commands::plan::{self, Options, Plan};
+use crate::commands::session::{self, Done, Ended};
+use crate::commands::{World, finish, show, source};
+use crate::engine::{Candidate, FailureBudget, Stop};
+use crate::report::{Progress, ProgressKind};
+use crate::store::{
+    Folder, Identity, Manifest, RUN_FORMAT, RecordReader, RecordWriter, Session, StoreError, latest, new_folder,
+};
+use crate::types::Sink;
+use crate::util::clock::{self, Clock};
+
+/// Bytes of records that are looked through at a time.
+const BLOCK: usize = 4 << 20;
+
+/// Carries out `evalctl run`.
+///
+/// # Errors
+/// Everything that is wrong with the input, before anything is sent; and when the run's files cannot be read or written.
+pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
+    let source = source(&args.suite)?;
+    let options = Options { candidates: args.choice.candidates.clone(), limit: args.choice.limit, is_live: true };
+    let mut plan = plan::prepare(&source, &options, world.environment)?;
+    let path = choose_folder(args, &plan)?;
+    // Nothing has been sent: a folder that cannot be written to is a fault of the command line.
+    let unusable = |error: StoreError| match error {
+        StoreError::Io { .. } => CommandError::usage(error.to_string(), "name another folder with `--out`"),
+        other => other.into(),
+    };
+    let folder = Folder::take(&path).map_err(unusable)?;
+    let (mut records, healed) = RecordWriter::open(folder.path()).map_err(unusable)?;
+    let mut manifest = manifest(args, &source.shown, &plan, folder.path())?;
+    if healed.torn_bytes > 0 {
+        let text = format!("the last line of records.jsonl was torn ({} bytes) and was cut off", healed.torn_bytes);
+        say(world, &format!("note: {text}; its task is asked again"));
+        if let Some(session) = manifest.sessions.last_mut() {
+            session.notes.push(text);
+        }
+    }
+    let found = look_through(&folder, &plan, args.retry_failed)?;
+    manifest.write(folder.path()).map_err(unusable)?;
+    if folder.path().parent() == Some(&suite_folder(&plan)) {
+        folder.link_latest();
+    }
+    let resume = resume_command(args, folder.path());
+    if args.resume {
+        let ended: u64 = (0..plan.candidates.len()).map(|candidate| found.done.of(candidate)).sum();
+        say(world, &format!("resuming {}: {ended} of {} tasks have ended", shown(folder.path()), plan.tasks()));
+    }
+    if !found.done.is_all() {
+        let ended = drive(args, &mut plan, &mut records, found, world)
+            .and_then(|ended| records.sync().map(|()| ended))
+            .map_err(|source| {
+                let path = records.path().to_owned();
+                let help = format!("free some space, then go on: {resume}");
+                CommandError::Store { source: StoreError::Io { doing: "write", path, source }, help: Some(help) }
+            })?;
+        match ended {
+            Ended::Done => {}
+            Ended::Stopped(why) => say(world, &format!("stopped: {}\ngo on with: {resume}", in_words(&why))),
+            Ended::Abandoned => {
+                say(world, &format!("left at once; go on with: {resume}"));
+                return Ok(3);
+            }
+        }
+    }
+    let (frame, marked) = marking::mark(folder.path(), &plan)?;
+    let report = finish::report(&manifest, &plan, &frame, marked, &folder.run_id());
+    finish::write(folder.path(), &report.document, &report.summary)?;
+    let form = if args.json { Form::Json } else { Form::Terminal };
+    let code = show(world, &report.document, form)?;
+    say(world, &format!("report: {}", shown(&folder.path().join("report.md"))));
+    Ok(code)
+}
+
+/// The run's folder: the one named, the latest one to go on with, or a new one.
+fn choose_folder(args: &RunArgs, plan: &Plan) -> Result<PathBuf, CommandError> {
+    let parent = suite_folder(plan);
+    let Some(out) = &args.out else {
+        if !args.resume {
+            return Ok(new_folder(&parent, clock::wall()));
+        }
+        return latest(&parent).ok_or_else(|| {
+            CommandError::usage(
+                format!("there is no run of `{}` to resume below `{}`", plan.suite.name, parent.display()),
+                "leave out `--resume`, or name the run's folder with `--out`",
+            )
+        });
+    };
+    if out.exists() && !out.is_dir() {
+        let message = format!("`{}` is a file, and a run needs a folder", shown(out));
+        return Err(CommandError::usage(message, "name another folder with `--out`"));
+    }
+    let holds_run = out.join("manifest.json").exists();
+    if args.resume && !holds_run {
+        return Err(CommandError::usage(
+            format!("`{}` holds no run to resume", shown(out)),
+            "leave out `--resume`, or name another folder",
+        ));
+    }
+    if holds_run && args.fresh {
+        let number = (1..).find(|number| !numbered(out, *number).exists()).unwrap_or(1);
+        let kept = numbered(out, number);
+        std::fs::rename(out, &kept).map_err(|error| {
+            let message = format!("could not move `{}` to `{}`: {error}", out.display(), kept.display());
+            CommandError::usage(message, "move it yourself, or name another folder with `--out`")
+        })?;
+    } else if holds_run && !args.resume {
+        return Err(CommandError::usage(
+            format!("`{}` holds a run already", shown(out)),
+            "go on with it by `--resume`, keep it aside by `--fresh`, or name another folder",
+        ));
+    }
+    Ok(out.clone())
+}
+
+/// Where the runs of a suite are.
+fn suite_folder(plan: &Plan) -> PathBuf {
+    Path::new("reports").join(&plan.suite.name)
+}
+
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{number}"));
+    path.with_file_name(name)
+}
+
+/// The manifest of this session: a new one, or the stored one with one more session.
+fn manifest(args: &RunArgs, suite: &Path, plan: &Plan, folder: &Path) -> Result<Manifest, CommandError> {
+    let now = clock::rfc3339(clock::wall());
+    let session = Session {
+        started: now.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        suite_digest: plan.digest,
+        notes: Vec::new(),
+    };
+    let (started, gates_digest, mut sessions) = if args.resume {
+        let stored = Manifest::read(folder)?;
+        (stored.started, stored.gates_digest, stored.sessions)
+    } else {
+        (now, plan.gates_digest, Vec::new())
+    };
+    sessions.push(session);
+    let identity = |candidate: &plan::Planned| Identity {
+        id: candidate.id.to_string(),
+        provider: candidate.provider.clone(),
+        identity: candidate.identity,
+    };
+    Ok(Manifest {
+        format: RUN_FORMAT.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        suite: plan.suite.name.clone(),
+        suite_path: std::path::absolute(suite).unwrap_or_else(|_| suite.to_owned()),
+        suite_text: plan.text.clone(),
+        suite_digest: plan.digest,
+        gates_digest,
+        dataset_digest: plan.dataset_digest,
+        samples: plan.cases.len() as u64,
+        tasks: plan.tasks(),
+        only: args.choice.candidates.clone(),
+        limit: args.choice.limit,
+        seed: plan.suite.seed,
+        candidates: plan.candidates.iter().map(identity).collect(),
+        started,
+        sessions,
+    })
+}
+
+/// What earlier sessions of the run left.
+struct Found {
+    done: Done,
+    failed: Vec<u64>,
+    /// Where the run's clock goes on.
+    clock_base: Duration,
+}
+
+/// Reads the records of earlier sessions. A failure is a result too: it is asked again only when `retry_failed`.
+fn look_through(folder: &Folder, plan: &Plan, retry_failed: bool) -> Result<Found, CommandError> {
+    let mut found =
+        Found { done: Done::none(plan), failed: vec![0; plan.candidates.len()], clock_base: Duration::ZERO };
+    let Some(mut reader) = RecordReader::open(folder.path())? else { return Ok(found) };
+    let positions = Positions::of(plan);
+    let mut failures = std::collections::HashMap::new();
+    let mut block = Vec::new();
+    while reader.block(BLOCK, &mut block)? {
+        let lines: Vec<&[u8]> = block.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+        let seen: Vec<(Option<Position>, bool, Duration)> = lines
+            .into_par_iter()
+            .filter_map(|line| {
+                let record = RecordReader::parse(line)?;
+                let end = record.timing.as_ref().map_or(Duration::ZERO, |timing| timing.sent + timing.done);
+                Some((positions.find(&record), record.outcome.is_ok(), end))
+            })
+            .collect();
+        for (position, is_answered, end) in seen {
+            found.clock_base = found.clock_base.max(end);
+            let Some(Position { sample, candidate, repeat }) = position else { continue };
+            if is_answered {
+                failures.remove(&(sample, candidate, repeat));
+            } else {
+                failures.insert((sample, candidate, repeat), ());
+            }
+            found.done.set(sample, candidate, repeat, is_answered || !retry_failed);
+        }
+    }
+    if !retry_failed {
+        for (_, candidate, _) in failures.into_keys() {
+            found.failed[candidate] += 1;
+        }
+    }
+    Ok(found)
+}
+
+/// Sends what is open.
+fn drive(
+    args: &RunArgs,
+    plan: &mut Plan,
+    records: &mut RecordWriter,
+    found: Found,
+    world: &mut World<'_>,
+) -> io::Result<Ended> {
+    let Found { done, failed, clock_base } = found;
+    let total = plan.cases.len() as u64 * u64::from(plan.suite.repeats);
+    let lines = plan.candidates.iter().enumerate();
+    let lines = lines.map(|(index, candidate)| (candidate.id.to_string(), total, done.of(index))).collect();
+    let fleet: Vec<Candidate> = plan
+        .candidates
+        .iter_mut()
+        .zip(failed)
+        .filter_map(|(candidate, failed)| {
+            let live = candidate.live.take()?;
+            let failures = FailureBudget::new(live.failures.allowed(), failed);
+            Some(Candidate { failures, ..live })
+        })
+        .collect();
+    let prices: Vec<_> = plan.suite.candidates.iter().map(|candidate| candidate.price.clone()).collect();
+    let spend = move |candidate: usize, record: &crate::types::Record| -> Option<Decimal> {
+        let response = record.outcome.as_ref().ok()?;
+        response.cost_usd.or_else(|| crate::price::cost(prices[candidate].as_ref()?, &response.usage).ok())
+    };
+    let kind = match (args.quiet, io::stderr().is_terminal()) {
+        (true, _) => ProgressKind::Quiet,
+        (false, true) => ProgressKind::Bars,
+        (false, false) => ProgressKind::Lines,
+    };
+    let mut progress = Progress::new(kind, lines, Clock::new(), Box::new(spend), Box::new(io::stderr()));
+    let tasks = session::tasks(plan, done);
+    let seed = plan.suite.seed;
+    let deadline = plan.suite.limits.deadline();
+    let ended = {
+        let mut sinks: [&mut (dyn Sink + Send); 2] = [records, &mut progress];
+        let on_stop = || {
+            // That this cannot be said must not keep the run from stopping.
+            let _ =
+                writeln!(io::stderr(), "stopping: waiting for what is in flight; once more (Ctrl-C) leaves at once");
+        };
+        session::drive(tasks, fleet, seed, deadline, clock_base, &mut sinks, on_stop)
+    };
+    progress.finish();
+    let _ = world.err.flush();
+    ended
+}
+
+fn in_words(why: &Stop) -> String {
+    match why {
+        Stop::Asked => "as asked".to_owned(),
+        Stop::Deadline { after } => format!("the deadline of {} has passed", humantime::format_duration(*after)),
+        Stop::Failures { candidate, failed, allowed, last } => format!(
+            "`{}` has failed {failed} times, {allowed} were allowed; the last time: {}\n\
+             mend the cause, or raise `limits.max_failures`",
+            crate::util::text::visible(candidate),
+            crate::util::text::shorten(last, 300)
+        ),
+        Stop::Source { fault } => format!("the golden set could not be read to its end: {fault}"),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    crate::util::text::visible(&path.display().to_string()).into_owned()
+}
+
+fn resume_command(args: &RunArgs, folder: &Path) -> String {
+    let suite = shown(&args.suite);
+    let candidates: String = args.choice.candidates.iter().map(|id| format!(" --candidate {id}")).collect();
+    let limit = args.choice.limit.map(|limit| format!(" --limit {limit}")).unwrap_or_default();
+    format!("evalctl run {suite} --out {} --resume{candidates}{limit}", shown(folder))
+}
+
+/// A line for people. That nobody can read it is no reason to stop.
+fn say(world: &mut World<'_>, text: &str) {
+    let _ = writeln!(world.err, "{text}");
+}

@@ -1,0 +1,383 @@
+//! Puts records and marks into columns.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use polars::prelude::{Column, DataFrame, Float64Chunked, IntoColumn, NewChunkedArray, UInt32Chunked};
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
+
+use crate::frame::{CandidateFrame, RunFrame};
+use crate::price::{self, NoCost};
+use crate::types::{Counts, FailureKind, Finish, Mark, Price, Record, Score};
+
+/// A metric that a scorer makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricColumn {
+    /// Its name.
+    pub name: String,
+    /// Whether every mark is 0 or 1.
+    pub is_binary: bool,
+    /// Whether its marks carry classes.
+    pub is_label: bool,
+}
+
+/// The shape of a run: what the rows and columns of its frame are.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// Ids of the samples, in the order of the dataset.
+    pub samples: Vec<std::sync::Arc<str>>,
+    /// Ids of the candidates, in the order of the suite.
+    pub candidates: Vec<String>,
+    /// What each candidate's answers cost.
+    pub prices: Vec<Option<Price>>,
+    /// Repeats of each sample.
+    pub repeats: usize,
+    /// The scorers' metrics, in order.
+    pub metrics: Vec<MetricColumn>,
+    /// Cluster of each sample, as a code; `None` when the suite names no cluster.
+    pub clusters: Option<Vec<u32>>,
+    /// Classes that label marks may name, by code; filled by the builder.
+    pub classes: Vec<String>,
+}
+
+/// What a label scorer saw in one answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelCell {
+    /// The right class.
+    pub expected: String,
+    /// The class the answer names, if any.
+    pub predicted: Option<String>,
+}
+
+/// What a frame keeps of one record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// Why there is no answer.
+    pub failure: Option<FailureKind>,
+    /// Attempts beyond the first.
+    pub retries: u64,
+    /// Whether the answer ran into its token limit; `None` when the service did not say why it stopped.
+    pub is_truncated: Option<bool>,
+    /// Milliseconds.
+    pub latency_ms: Option<f64>,
+    /// Milliseconds.
+    pub ttft_ms: Option<f64>,
+    /// Milliseconds.
+    pub tpot_ms: Option<f64>,
+    /// Tokens.
+    pub input_tokens: Option<u64>,
+    /// Tokens.
+    pub output_tokens: Option<u64>,
+    /// Dollars, or why they are not known. `None` for failed tasks and hourly prices.
+    pub cost: Option<Result<Decimal, String>>,
+    /// Start and end, for machines that are paid by the hour.
+    pub span: Option<(Duration, Duration)>,
+    /// Marks by metric; `None` where unscored. Empty for failed tasks.
+    pub marks: Vec<Option<f64>>,
+    /// Classes by metric; `None` for metrics without.
+    pub labels: Vec<Option<LabelCell>>,
+}
+
+impl Facts {
+    /// What the frame keeps of a record and its marks.
+    ///
+    /// Time per output token is (end − first chunk) ÷ (output tokens − 1), as JSONSchemaBench and the serving
+    /// benchmarks define it; it needs a streamed answer and at least two reported tokens.
+    pub fn of(record: &Record, marks: &[Mark], price: Option<&Price>) -> Facts {
+        let retries = record.retried.len() as u64;
+        let response = match &record.outcome {
+            Ok(response) => response,
+            Err(failure) => {
+                return Facts {
+                    failure: Some(failure.kind()),
+                    retries,
+                    is_truncated: None,
+                    latency_ms: None,
+                    ttft_ms: None,
+                    tpot_ms: None,
+                    input_tokens: None,
+                    output_tokens: None,
+                    cost: None,
+                    span: record.timing.as_ref().map(|timing| (timing.sent, timing.sent + timing.done)),
+                    marks: Vec::new(),
+                    labels: Vec::new(),
+                };
+            }
+        };
+        let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
+        let timing = record.timing.as_ref();
+        let first = timing.and_then(|timing| timing.chunks.first().copied());
+        let tpot_ms = match (timing, first, response.usage.output_tokens) {
+            (Some(timing), Some(first), Some(tokens)) if tokens >= 2 => {
+                Some(ms(timing.done.saturating_sub(first)) / (tokens - 1) as f64)
+            }
+            _ => None,
+        };
+        let cost = match (response.cost_usd, price) {
+            (Some(cost), _) => Some(Ok(cost)),
+            (None, Some(price)) if price.per_hour_usd.is_some() && timing.is_none() => {
+                Some(Err("a price by the hour needs measured or recorded times".to_owned()))
+            }
+            (None, Some(price)) => match price::cost(price, &response.usage) {
+                // What the machine costs is added when all times are known.
+                Err(NoCost::NoPrice | NoCost::PerHour) if price.per_hour_usd.is_some() => None,
+                cost => Some(cost.map_err(|reason| reason.to_string())),
+            },
+            (None, None) => Some(Err("no price given".to_owned())),
+        };
+        Facts {
+            failure: None,
+            retries,
+            is_truncated: response.finish.map(|finish| finish == Finish::Length),
+            latency_ms: timing.map(|timing| ms(timing.done)),
+            ttft_ms: first.map(ms),
+            tpot_ms,
+            input_tokens: response.usage.input_tokens,
+            output_tokens: response.usage.output_tokens,
+            cost,
+            span: timing.map(|timing| (timing.sent, timing.sent + timing.done)),
+            marks: marks
+                .iter()
+                .map(|mark| match &mark.score {
+                    Score::Value(value) => Some(*value),
+                    Score::Unscored(_) => None,
+                })
+                .collect(),
+            labels: marks.iter().map(LabelCell::of).collect(),
+        }
+    }
+}
+
+impl LabelCell {
+    fn of(mark: &Mark) -> Option<LabelCell> {
+        let detail = mark.detail.as_ref()?;
+        let text = |key| detail.get(key).and_then(|value| value.as_str()).map(str::to_owned);
+        match mark.score {
+            Score::Value(_) => Some(LabelCell { expected: text("expected")?, predicted: text("predicted") }),
+            Score::Unscored(_) => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Dropped,
+    Failed(FailureKind),
+    Unscored,
+    Scored,
+}
+
+struct Columns {
+    state: Vec<State>,
+    retries: Vec<u32>,
+    truncated: Vec<Option<bool>>,
+    latency_ms: Vec<Option<f64>>,
+    ttft_ms: Vec<Option<f64>>,
+    tpot_ms: Vec<Option<f64>>,
+    input_tokens: Vec<Option<f64>>,
+    output_tokens: Vec<Option<f64>>,
+    cost: Vec<Option<Decimal>>,
+    cost_reason: Option<String>,
+    spans: Vec<Option<(Duration, Duration)>>,
+    marks: Vec<Vec<Option<f64>>>,
+    expected: Vec<Vec<Option<u32>>>,
+    predicted: Vec<Vec<Option<u32>>>,
+}
+
+/// Fills a [`RunFrame`] record by record, in any order. A later record of a task replaces an earlier one.
+pub struct Builder {
+    layout: Layout,
+    class_codes: BTreeMap<String, u32>,
+    columns: Vec<Columns>,
+}
+
+impl Builder {
+    /// An empty frame: every task counts as dropped until its record comes.
+    pub fn new(layout: Layout) -> Builder {
+        let tasks = layout.samples.len() * layout.repeats;
+        let columns = layout
+            .prices
+            .iter()
+            .map(|price| {
+                let is_hourly = price.as_ref().is_some_and(|price| price.per_hour_usd.is_some());
+                Columns {
+                    state: vec![State::Dropped; tasks],
+                    retries: vec![0; tasks],
+                    truncated: vec![None; tasks],
+                    latency_ms: vec![None; tasks],
+                    ttft_ms: vec![None; tasks],
+                    tpot_ms: vec![None; tasks],
+                    input_tokens: vec![None; tasks],
+                    output_tokens: vec![None; tasks],
+                    cost: vec![None; tasks],
+                    cost_reason: None,
+                    spans: if is_hourly { vec![None; tasks] } else { Vec::new() },
+                    marks: layout.metrics.iter().map(|_| vec![None; tasks]).collect(),
+                    expected: label_columns(&layout, tasks),
+                    predicted: label_columns(&layout, tasks),
+                }
+            })
+            .collect();
+        Builder { layout, class_codes: BTreeMap::new(), columns }
+    }
+
+    /// Adds the facts of one task.
+    pub fn put(&mut self, sample: usize, candidate: usize, repeat: usize, facts: Facts) {
+        let row = sample * self.layout.repeats + repeat;
+        let columns = &mut self.columns[candidate];
+        columns.retries[row] = u32::try_from(facts.retries).unwrap_or(u32::MAX);
+        if let Some(span) = columns.spans.get_mut(row) {
+            *span = facts.span;
+        }
+        if let Some(failure) = facts.failure {
+            columns.state[row] = State::Failed(failure);
+            return;
+        }
+        let is_scored = facts.marks.iter().all(Option::is_some);
+        columns.state[row] = if is_scored { State::Scored } else { State::Unscored };
+        columns.truncated[row] = facts.is_truncated;
+        columns.latency_ms[row] = facts.latency_ms;
+        columns.ttft_ms[row] = facts.ttft_ms;
+        columns.tpot_ms[row] = facts.tpot_ms;
+        columns.input_tokens[row] = facts.input_tokens.map(|tokens| tokens as f64);
+        columns.output_tokens[row] = facts.output_tokens.map(|tokens| tokens as f64);
+        match facts.cost {
+            Some(Ok(cost)) => columns.cost[row] = Some(cost),
+            Some(Err(reason)) => {
+                columns.cost_reason.get_or_insert(reason);
+            }
+            None => {}
+        }
+        for (column, mark) in columns.marks.iter_mut().zip(facts.marks) {
+            column[row] = mark;
+        }
+        for (metric, label) in facts.labels.into_iter().enumerate() {
+            let (Some(label), true) = (label, self.layout.metrics[metric].is_label) else { continue };
+            columns.expected[metric][row] = Some(code(&mut self.class_codes, label.expected));
+            columns.predicted[metric][row] = label.predicted.map(|class| code(&mut self.class_codes, class));
+        }
+    }
+
+    /// The frame.
+    pub fn finish(mut self) -> RunFrame {
+        let mut classes: Vec<(u32, String)> = self.class_codes.into_iter().map(|(class, code)| (code, class)).collect();
+        classes.sort_unstable();
+        self.layout.classes = classes.into_iter().map(|(_, class)| class).collect();
+        let layout = self.layout;
+        let candidates =
+            layout.prices.iter().zip(self.columns).map(|(price, columns)| columns.finish(&layout, price.as_ref()));
+        let candidates = candidates.collect();
+        RunFrame { layout, candidates }
+    }
+}
+
+fn code(codes: &mut BTreeMap<String, u32>, class: String) -> u32 {
+    let next = u32::try_from(codes.len()).expect("fewer classes than tasks");
+    *codes.entry(class).or_insert(next)
+}
+
+fn label_columns(layout: &Layout, tasks: usize) -> Vec<Vec<Option<u32>>> {
+    layout.metrics.iter().map(|metric| if metric.is_label { vec![None; tasks] } else { Vec::new() }).collect()
+}
+
+impl Columns {
+    fn finish(mut self, layout: &Layout, price: Option<&Price>) -> CandidateFrame {
+        if let Some(per_hour) = price.and_then(|price| price.per_hour_usd) {
+            self.charge_by_the_hour(per_hour);
+        }
+        let spend = self.spend();
+        let mut counts = Counts { tasks: self.state.len() as u64, ..Counts::default() };
+        let mut failures = BTreeMap::new();
+        for state in &self.state {
+            match state {
+                State::Dropped => counts.dropped += 1,
+                State::Unscored => counts.unscored += 1,
+                State::Scored => counts.scored += 1,
+                State::Failed(kind) => {
+                    counts.failed += 1;
+                    *failures.entry(*kind).or_insert(0) += 1;
+                }
+            }
+        }
+        let failed = self.state.iter().map(|state| match state {
+            State::Dropped => None,
+            State::Failed(_) => Some(1.0),
+            State::Scored | State::Unscored => Some(0.0),
+        });
+        let mut columns: Vec<Column> = vec![numbers("failure_rate", failed)];
+        let truth = |is: Option<bool>| is.map(|is| if is { 1.0 } else { 0.0 });
+        columns.push(numbers("truncation_rate", self.truncated.into_iter().map(truth)));
+        let retries = self.retries.iter().map(|retries| u64::from(*retries)).sum();
+        columns.push(numbers("latency_ms", self.latency_ms.into_iter()));
+        columns.push(numbers("ttft_ms", self.ttft_ms.into_iter()));
+        columns.push(numbers("tpot_ms", self.tpot_ms.into_iter()));
+        columns.push(numbers("input_tokens", self.input_tokens.into_iter()));
+        columns.push(numbers("output_tokens", self.output_tokens.into_iter()));
+        columns.push(numbers("cost_usd", self.cost.into_iter().map(|cost| cost.and_then(|cost| cost.to_f64()))));
+        for (index, marks) in self.marks.into_iter().enumerate() {
+            columns.push(numbers(&mark_column(index), marks.into_iter()));
+        }
+        for (index, metric) in layout.metrics.iter().enumerate() {
+            if metric.is_label {
+                let codes = |name: String, cells: &mut Vec<Option<u32>>| {
+                    UInt32Chunked::from_iter_options(name.as_str().into(), std::mem::take(cells).into_iter())
+                        .into_column()
+                };
+                columns.push(codes(expected_column(index), &mut self.expected[index]));
+                columns.push(codes(predicted_column(index), &mut self.predicted[index]));
+            }
+        }
+        let frame = DataFrame::new(self.state.len(), columns).expect("all columns have one row per task");
+        CandidateFrame { frame, counts, failures, retries, spend, cost_reason: self.cost_reason }
+    }
+
+    /// Charges each request its share of the machine's busy time.
+    fn charge_by_the_hour(&mut self, per_hour: Decimal) {
+        let rows: Vec<usize> = (0..self.spans.len()).filter(|row| self.spans[*row].is_some()).collect();
+        let spans: Vec<(Duration, Duration)> = rows.iter().filter_map(|row| self.spans[*row]).collect();
+        let (shares, _busy) = price::machine_time(&spans);
+        for (row, share) in rows.into_iter().zip(shares) {
+            let hourly = price::hourly_cost(per_hour, share);
+            // A price may be by the hour and by the token at once.
+            let sum = hourly.and_then(|hourly| self.cost[row].unwrap_or_default().checked_add(hourly));
+            match sum {
+                Some(sum) => self.cost[row] = Some(sum),
+                None => {
+                    self.cost_reason.get_or_insert_with(|| "the amount is too large".to_owned());
+                }
+            }
+        }
+    }
+
+    /// Exact dollars of all answers; why not, when one of them has no known cost.
+    fn spend(&self) -> Result<Decimal, String> {
+        if let Some(reason) = &self.cost_reason {
+            return Err(reason.clone());
+        }
+        let mut sum = Decimal::ZERO;
+        for cost in self.cost.iter().flatten() {
+            sum = sum.checked_add(*cost).ok_or("the sum is too large")?;
+        }
+        Ok(sum)
+    }
+}
+
+/// Name of a metric's column of marks. Names of metrics are the user's, so columns go by number.
+pub(super) fn mark_column(metric: usize) -> String {
+    format!("mark {metric}")
+}
+
+/// Name of a label metric's column of right classes.
+pub(super) fn expected_column(metric: usize) -> String {
+    format!("expected {metric}")
+}
+
+/// Name of a label metric's column of answered classes.
+pub(super) fn predicted_column(metric: usize) -> String {
+    format!("predicted {metric}")
+}
+
+fn numbers(name: &str, cells: impl Iterator<Item = Option<f64>>) -> Column {
+    Float64Chunked::from_iter_options(name.into(), cells).into_column()
+}

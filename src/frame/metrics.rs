@@ -1,0 +1,198 @@
+//! A candidate's own figures.
+
+use polars::prelude::{ChunkSort, ChunkedArray, Float64Type};
+
+use crate::frame::build::mark_column;
+use crate::frame::{CandidateFrame, Layout, Settings, label};
+use crate::stats;
+use crate::types::{Estimate, Method, Unit};
+
+/// Built-in columns whose quantiles are reported, with what is missing when they are empty.
+const TIMES: [(&str, &str); 3] = [
+    ("latency_ms", "no times were measured or recorded"),
+    ("ttft_ms", "no answer was streamed, so the time to first token is not known"),
+    ("tpot_ms", "it needs streamed answers with at least two reported output tokens"),
+];
+
+/// Built-in columns whose mean is reported.
+const MEANS: [(&str, Unit, &str); 2] = [
+    ("input_tokens", Unit::Tokens, "the service reported no input tokens"),
+    ("output_tokens", Unit::Tokens, "the service reported no output tokens"),
+];
+
+/// Quantiles reported of every time.
+pub(super) const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99)];
+
+/// Splits `latency_ms.p95` into its column and quantile.
+pub(super) fn quantile_of(metric: &str) -> Option<(&str, f64)> {
+    let (column, name) = metric.rsplit_once('.')?;
+    let (_, p) = QUANTILES.iter().find(|(known, _)| *known == name)?;
+    Some((column, *p))
+}
+
+/// Every figure of a candidate, in the order of the report.
+pub(super) fn all(layout: &Layout, candidate: &CandidateFrame, settings: &Settings) -> Vec<Estimate> {
+    let mut estimates = Vec::new();
+    for (index, metric) in layout.metrics.iter().enumerate() {
+        let values = candidate.per_sample(&mark_column(index), layout.repeats);
+        let is_binary = metric.is_binary && layout.repeats == 1;
+        estimates.push(of_samples(
+            &metric.name,
+            Unit::Share,
+            is_binary,
+            &values,
+            layout,
+            settings,
+            "nothing was scored",
+        ));
+        if metric.is_label {
+            estimates.push(label::macro_f1(layout, candidate, index, settings));
+        }
+    }
+    let is_binary = layout.repeats == 1;
+    for (name, reason) in
+        [("failure_rate", "no task has ended"), ("truncation_rate", "the service did not say why its answers ended")]
+    {
+        let values = candidate.per_sample(name, layout.repeats);
+        estimates.push(of_samples(name, Unit::Share, is_binary, &values, layout, settings, reason));
+    }
+    for (column, reason) in TIMES {
+        let values = candidate.per_sample(column, layout.repeats);
+        let name = format!("{column}.mean");
+        estimates.push(of_samples(&name, Unit::Ms, false, &values, layout, settings, reason));
+        estimates.extend(quantiles(column, candidate.numbers(column), settings.confidence, reason));
+    }
+    for (column, unit, reason) in MEANS {
+        let values = candidate.per_sample(column, layout.repeats);
+        estimates.push(of_samples(column, unit, false, &values, layout, settings, reason));
+    }
+    let values = candidate.per_sample("cost_usd", layout.repeats);
+    let reason = candidate.cost_reason.as_deref().unwrap_or("nothing was answered");
+    let mut cost = of_samples("cost_usd", Unit::Usd, false, &values, layout, settings, reason);
+    if let (Some(reason), true) = (&candidate.cost_reason, cost.value.is_some()) {
+        // A mean over those answers whose cost happens to be known would be a mean of something else.
+        cost = Estimate { value: None, lower: None, upper: None, reason: Some(reason.clone()), ..cost };
+    }
+    estimates.push(cost);
+    estimates
+}
+
+/// A share or a mean over samples. Yes/no marks of independent samples get Wilson's interval, everything else Student's
+/// t, on cluster-robust errors where samples are clustered.
+fn of_samples(
+    name: &str,
+    unit: Unit,
+    is_binary: bool,
+    values: &[Option<f64>],
+    layout: &Layout,
+    settings: &Settings,
+    if_empty: &str,
+) -> Estimate {
+    let confidence = settings.confidence;
+    let seen: Vec<f64> = values.iter().flatten().copied().collect();
+    let n = seen.len() as u64;
+    let mut estimate = Estimate {
+        name: name.to_owned(),
+        unit,
+        value: None,
+        lower: None,
+        upper: None,
+        confidence,
+        n,
+        missing: values.len() as u64 - n,
+        upper_at_worst: None,
+        method: if is_binary { Method::Wilson } else { Method::T },
+        reason: None,
+    };
+    if seen.is_empty() {
+        estimate.reason = Some(if_empty.to_owned());
+        return estimate;
+    }
+    if let Some(clusters) = &layout.clusters {
+        estimate.method = Method::ClusteredT;
+        let of_seen: Vec<u32> =
+            clusters.iter().zip(values).filter(|(_, value)| value.is_some()).map(|(cluster, _)| *cluster).collect();
+        match stats::clustered_mean(&seen, &of_seen, confidence) {
+            Some(mean) => fill(&mut estimate, &mean, distinct(&of_seen)),
+            None => {
+                estimate.value = Some(seen.iter().sum::<f64>() / n as f64);
+                estimate.reason = Some("no interval: fewer than two clusters were observed".to_owned());
+            }
+        }
+    } else if is_binary {
+        let successes = seen.iter().filter(|value| **value > 0.5).count() as u64;
+        estimate.value = Some(successes as f64 / n as f64);
+        if let Some(interval) = stats::wilson(successes, n, confidence) {
+            (estimate.lower, estimate.upper) = (Some(interval.lower), Some(interval.upper));
+        }
+    } else {
+        match stats::mean(&seen, confidence) {
+            Some(mean) => fill(&mut estimate, &mean, n),
+            None => {
+                estimate.value = Some(seen[0]);
+                estimate.reason = Some("no interval: only one sample was observed".to_owned());
+            }
+        }
+    }
+    if unit == Unit::Share {
+        estimate.lower = estimate.lower.map(|lower| lower.max(0.0));
+        estimate.upper = estimate.upper.map(|upper| upper.min(1.0));
+    }
+    estimate
+}
+
+/// The mean and its interval. Marks that are all 0 or all 1 do not vary, which Student's t takes for certainty; then it is
+/// Wilson's interval with `units` (samples or clusters) as its n, which is the careful side.
+fn fill(estimate: &mut Estimate, mean: &stats::MeanEstimate, units: u64) {
+    estimate.value = Some(mean.mean);
+    let mut interval = mean.interval;
+    let is_all_alike = mean.se == 0.0 && (mean.mean == 0.0 || mean.mean == 1.0);
+    if estimate.unit == Unit::Share && is_all_alike {
+        let successes = if mean.mean == 1.0 { units } else { 0 };
+        if let Some(wilson) = stats::wilson(successes, units, estimate.confidence) {
+            (interval, estimate.method) = (wilson, Method::Wilson);
+        }
+    }
+    (estimate.lower, estimate.upper) = (Some(interval.lower), Some(interval.upper));
+}
+
+/// How many different clusters there are.
+pub(super) fn distinct(clusters: &[u32]) -> u64 {
+    clusters.iter().collect::<std::collections::HashSet<_>>().len() as u64
+}
+
+fn quantiles(column: &str, cells: &ChunkedArray<Float64Type>, confidence: f64, if_empty: &str) -> Vec<Estimate> {
+    let missing = cells.null_count() as u64;
+    let sorted: Vec<f64> = cells.drop_nulls().sort(false).iter().flatten().collect();
+    // What is missing stands behind everything seen.
+    let mut at_worst = sorted.clone();
+    at_worst.resize(cells.len(), f64::INFINITY);
+    let estimates = QUANTILES.iter().map(|(name, p)| {
+        let interval = stats::quantile_interval(&sorted, *p, confidence);
+        let value = stats::quantile(&sorted, *p);
+        let reason = if value.is_none() {
+            Some(if_empty.to_owned())
+        } else if interval.upper.is_none() {
+            let needed = stats::min_n_for_upper_bound(*p, 0.5 + confidence / 2.0).unwrap_or(2);
+            Some(format!("no upper bound: it needs at least {needed} answers"))
+        } else if interval.lower.is_none() {
+            Some("no lower bound: too few answers".to_owned())
+        } else {
+            None
+        };
+        Estimate {
+            name: format!("{column}.{name}"),
+            unit: Unit::Ms,
+            value,
+            lower: interval.lower,
+            upper: interval.upper,
+            confidence,
+            n: sorted.len() as u64,
+            missing,
+            upper_at_worst: stats::quantile_interval(&at_worst, *p, confidence).upper,
+            method: Method::OrderStatistics,
+            reason,
+        }
+    });
+    estimates.collect()
+}

@@ -1,0 +1,588 @@
+//! The only transport: connections, keys and bounds. What is said over it is a dialect's matter, and how long an answer
+//! may take is [`collect`](crate::provider::collect)'s.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER,
+};
+use reqwest::{Client, Method, Response, StatusCode, Url, redirect, retry};
+
+use crate::provider::sse::Parser;
+use crate::provider::{Answer, Decode, Dialect, Event, Provider, Refusal};
+use crate::types::{Failure, Request};
+use crate::util::clock;
+use crate::util::secret::{Redactor, Secret};
+use crate::util::text::shorten;
+
+/// An answer that is longer, once unpacked, is refused.
+const MAX_BODY: usize = 64 << 20;
+
+/// So much of an error's body is read.
+const MAX_ERROR: usize = 64 << 10;
+
+/// How many characters of a service's own words a failure keeps.
+const DETAIL: usize = 400;
+
+/// How long a connection may take to come about.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a connection is kept that nothing uses. Common servers close theirs after 5 s, and a request that meets the
+/// closing one is lost.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// How long the end of a stream is waited for after its last event, so that the connection can be used again.
+const LINGER: Duration = Duration::from_millis(50);
+
+/// Headers that are the transport's own: a wrong one makes a request that servers wait for, or read differently.
+const RESERVED: [&str; 7] =
+    ["connection", "content-encoding", "content-length", "te", "trailer", "transfer-encoding", "upgrade"];
+
+/// The connections that all candidates share. Nothing is set up before the first candidate needs it.
+///
+/// Proxies are taken from the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), but never for a loopback address.
+/// Certificates are the system's; for `http:` addresses none are read, so an `https:` proxy cannot be used for those.
+#[derive(Debug, Clone, Default)]
+pub struct Http(Arc<Mutex<BTreeMap<Reach, Client>>>);
+
+/// What a client is set up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Reach {
+    is_loopback: bool,
+    is_tls: bool,
+}
+
+impl Http {
+    /// The process's connections.
+    pub fn shared() -> Http {
+        static SHARED: OnceLock<Http> = OnceLock::new();
+        SHARED.get_or_init(Http::default).clone()
+    }
+
+    fn client(&self, url: &Url) -> Result<Client, String> {
+        let reach = Reach { is_loopback: is_loopback_host(url), is_tls: url.scheme() == "https" };
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&reach) {
+            return Ok(client.clone());
+        }
+        let client = build(reach).map_err(|error| format!("could not set up connections: {}", causes(&error)))?;
+        clients.insert(reach, client.clone());
+        Ok(client)
+    }
+}
+
+fn build(reach: Reach) -> reqwest::Result<Client> {
+    // Another part of the process may have installed it before; it is the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = Client::builder()
+        .user_agent(concat!("evalctl/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_WITHIN)
+        .tcp_nodelay(true)
+        // Idle connections are never more than there were requests in flight.
+        .pool_max_idle_per_host(usize::MAX)
+        .pool_idle_timeout(IDLE)
+        // A key must not follow a redirect, and an API that redirects is misconfigured.
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        // Every attempt is the engine's: one that is repeated in secret would be timed and counted as one. With no
+        // retries at all, requests are not copied in advance either.
+        .retry(retry::never().max_retries_per_request(0));
+    if reach.is_loopback {
+        builder = builder.no_proxy();
+    }
+    if !reach.is_tls {
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build()
+}
+
+/// Whether an address is this machine's own: `localhost`, 127.0.0.0/8 or ::1. Such a server needs no key.
+pub fn is_loopback(base_url: &str) -> bool {
+    Url::parse(base_url).is_ok_and(|url| is_loopback_host(&url))
+}
+
+fn is_loopback_host(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    match address {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
+/// A candidate behind HTTP.
+pub struct HttpProvider {
+    client: Client,
+    dialect: Box<dyn Dialect>,
+    url: Url,
+    headers: HeaderMap,
+    cleaner: Arc<Cleaner>,
+}
+
+impl HttpProvider {
+    /// A candidate at `base_url`, asked in `dialect`, with these headers and this key as a bearer token. A header of
+    /// the same name takes the key's place. `redactor` takes the secrets among the headers out of what the service
+    /// says; the key is taken out in any case. A query of `base_url` is kept.
+    ///
+    /// # Errors
+    /// When the address, a header or the key cannot be used, or the system's certificates cannot be read. The message
+    /// holds no value of a header and no key.
+    pub fn new(
+        http: &Http,
+        dialect: Box<dyn Dialect>,
+        base_url: &str,
+        headers: &BTreeMap<String, String>,
+        key: Option<Secret>,
+        redactor: Redactor,
+    ) -> Result<HttpProvider, String> {
+        let mut url = Url::parse(base_url).map_err(|error| format!("`base_url` is no address: {error}"))?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err("`base_url` must begin with `http://` or `https://`".to_owned());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("`base_url` holds a user or a password: name a variable with `api_key_env` instead".to_owned());
+        }
+        url.set_path(&format!("{}{}", url.path().trim_end_matches('/'), dialect.path()));
+        url.set_fragment(None);
+        let cleaner = Arc::new(Cleaner { own: Redactor::new(key.clone()), given: redactor });
+        let headers = headers_of(dialect.is_streamed(), headers, key.as_ref())?;
+        Ok(HttpProvider { client: http.client(&url)?, dialect, url, headers, cleaner })
+    }
+
+    async fn send(&self, request: &Request) -> Result<Answer, Refusal> {
+        let mut outgoing = reqwest::Request::new(Method::POST, self.url.clone());
+        *outgoing.headers_mut() = self.headers.clone();
+        *outgoing.body_mut() = Some(self.dialect.encode(request).into());
+        let mut response = match self.client.execute(outgoing).await {
+            Ok(response) => response,
+            Err(error) => return Err(self.cleaner.failure(connection(error)).into()),
+        };
+        if !response.status().is_success() {
+            return Err(self.refused(response).await);
+        }
+        let result = self.begun(&mut response).await.map_err(|failure| self.cleaner.failure(failure))?;
+        Ok(match result {
+            Begun::Whole(events) => {
+                Answer { events: stream::iter(events.into_iter().map(Ok)).boxed(), is_streamed: false }
+            }
+            Begun::Stream(first) => {
+                let mut streamed = Box::new(Streamed {
+                    response,
+                    decoder: self.dialect.decoder(),
+                    parser: Parser::default(),
+                    ready: VecDeque::new(),
+                    failed: None,
+                    received: 0,
+                    is_over: false,
+                    cleaner: Arc::clone(&self.cleaner),
+                });
+                streamed.take(&first);
+                let events = stream::unfold(streamed, |mut streamed| async move {
+                    let item = streamed.next().await?;
+                    Some((item, streamed))
+                });
+                Answer { events: events.boxed(), is_streamed: true }
+            }
+        })
+    }
+
+    /// Reads the beginning of a stream, or all of an answer that comes in one piece. Which it is, the service decides:
+    /// some do not stream though asked to, and some do not name the kind of what they stream.
+    async fn begun(&self, response: &mut Response) -> Result<Begun, Failure> {
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let is_kind = |wanted: &str| kind.get(..wanted.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(wanted));
+        if is_kind("text/event-stream") {
+            return Ok(Begun::Stream(Bytes::new()));
+        }
+        let is_html = is_kind("text/html");
+        if response.content_length().is_some_and(|length| length > MAX_BODY as u64) {
+            return Err(too_long());
+        }
+        let first = next(response).await.map_err(connection)?.unwrap_or_default();
+        if self.dialect.is_streamed() && looks_streamed(&first) {
+            return Ok(Begun::Stream(first));
+        }
+        let body = whole(response, first).await?;
+        if is_html || body.trim_ascii_start().first() == Some(&b'<') {
+            let detail = format!("an HTML page came instead of JSON, is `base_url` right? {}", text_of(&body));
+            return Err(Failure::Protocol { detail });
+        }
+        if body.is_empty() {
+            return Err(Failure::Protocol { detail: "the answer is empty".to_owned() });
+        }
+        Ok(Begun::Whole(self.dialect.decode_body(&body)?))
+    }
+
+    /// What an answer with an error status says.
+    async fn refused(&self, mut response: Response) -> Refusal {
+        let status = response.status();
+        let retry_after = retry_after(response.headers(), clock::wall());
+        let location = response.headers().get(LOCATION).map(|place| text_of(place.as_bytes()));
+        let mut body = BytesMut::new();
+        // What can be had of the body is enough: the status alone says that there is no answer.
+        while body.len() < MAX_ERROR
+            && let Ok(Some(chunk)) = next(&mut response).await
+        {
+            body.extend_from_slice(&chunk[..chunk.len().min(MAX_ERROR - body.len())]);
+        }
+        let said = self.dialect.error_message(&body).unwrap_or_else(|| text_of(&body));
+        let detail = match (status.is_redirection(), location) {
+            (true, Some(location)) => format!("redirected to {location}, which is not followed: is `base_url` right?"),
+            _ if said.trim().is_empty() => status.canonical_reason().unwrap_or("no message").to_owned(),
+            _ if body.trim_ascii_start().first() == Some(&b'<') => format!("an HTML page, is `base_url` right? {said}"),
+            _ => said,
+        };
+        let failure = match status {
+            StatusCode::TOO_MANY_REQUESTS => Failure::RateLimited { detail },
+            status => Failure::Status { status: status.as_u16(), detail },
+        };
+        Refusal { failure: self.cleaner.failure(failure), retry_after }
+    }
+}
+
+impl Provider for HttpProvider {
+    fn open<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Answer, Refusal>> {
+        self.send(request).boxed()
+    }
+}
+
+fn headers_of(
+    is_streamed: bool,
+    headers: &BTreeMap<String, String>,
+    key: Option<&Secret>,
+) -> Result<HeaderMap, String> {
+    let mut map = HeaderMap::new();
+    map.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if is_streamed {
+        map.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
+        // What is packed on its way is held back until a block is full: that would be measured as the model's time.
+        map.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    } else {
+        map.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    }
+    if let Some(key) = key {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
+            .map_err(|_| "the key has characters that no header may have".to_owned())?;
+        value.set_sensitive(true);
+        map.insert(AUTHORIZATION, value);
+    }
+    for (name, value) in headers {
+        let named = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is no header name"))?;
+        if RESERVED.contains(&named.as_str()) {
+            return Err(format!("the header `{name}` is set by the transport"));
+        }
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| format!("the header `{name}` has characters that no header may have"))?;
+        value.set_sensitive(true);
+        map.insert(named, value);
+    }
+    Ok(map)
+}
+
+/// How an answer with a good status begins.
+enum Begun {
+    /// All events of an answer in one piece.
+    Whole(Vec<Event>),
+    /// The first bytes of a stream, which may be none.
+    Stream(Bytes),
+}
+
+/// A streamed answer on its way.
+struct Streamed {
+    response: Response,
+    decoder: Box<dyn Decode>,
+    parser: Parser,
+    ready: VecDeque<Event>,
+    /// What ends the answer once the events before it are handed out.
+    failed: Option<Failure>,
+    received: usize,
+    /// Whether nothing more is read.
+    is_over: bool,
+    cleaner: Arc<Cleaner>,
+}
+
+impl Streamed {
+    async fn next(&mut self) -> Option<Result<Event, Failure>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(Ok(event));
+            }
+            if let Some(failure) = self.failed.take() {
+                self.is_over = true;
+                return Some(Err(self.cleaner.failure(failure)));
+            }
+            if self.is_over {
+                return None;
+            }
+            if self.decoder.is_done() {
+                self.is_over = true;
+                // `Event::Complete` has been handed out: what follows is not the answer's time.
+                let _ = tokio::time::timeout(LINGER, self.run_out()).await;
+                return None;
+            }
+            match next(&mut self.response).await {
+                Ok(Some(chunk)) => self.take(&chunk),
+                Ok(None) => self.ended(None),
+                Err(error) => self.ended(Some(error)),
+            }
+        }
+    }
+
+    /// Takes the next bytes.
+    fn take(&mut self, chunk: &[u8]) {
+        let Streamed { decoder, parser, ready, failed, received, .. } = self;
+        *received += chunk.len();
+        if *received > MAX_BODY {
+            *failed = Some(too_long());
+            return;
+        }
+        let fed = parser.feed(chunk, |frame| match decoder.frame(frame.data) {
+            Ok(events) => {
+                ready.extend(events);
+                if decoder.is_done() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            }
+            Err(failure) => {
+                *failed = Some(failure);
+                ControlFlow::Break(())
+            }
+        });
+        if let Err(error) = fed {
+            *failed = Some(Failure::Protocol { detail: error.to_string() });
+        }
+        if failed.is_none() && decoder.is_done() {
+            ready.push_back(Event::Complete);
+        }
+    }
+
+    /// Called when no more bytes come, in order or (`error`) out of it.
+    fn ended(&mut self, error: Option<reqwest::Error>) {
+        self.is_over = true;
+        let Some(data) = self.parser.unfinished() else {
+            self.failed = self.end(error, "");
+            return;
+        };
+        // Only the empty line behind it may be missing, or half of it: JSON tells.
+        match self.decoder.frame(&data) {
+            Ok(events) => {
+                self.ready.extend(events);
+                self.failed = if self.decoder.is_done() { None } else { self.end(error, "") };
+            }
+            Err(failure @ Failure::Service { .. }) => self.failed = Some(failure),
+            Err(_) => self.failed = self.end(error, ", in the middle of an event"),
+        }
+    }
+
+    fn end(&mut self, error: Option<reqwest::Error>, place: &str) -> Option<Failure> {
+        // An answer that had said why it stopped is complete, however the connection ends.
+        let failure = self.decoder.end().err()?;
+        Some(match (error, failure) {
+            (Some(error), _) => connection(error),
+            (None, Failure::Connection { detail }) => Failure::Connection { detail: format!("{detail}{place}") },
+            (None, failure) => failure,
+        })
+    }
+
+    /// Reads what follows the answer; nothing does, by the protocol.
+    async fn run_out(&mut self) {
+        let mut rest = 0;
+        while rest < MAX_ERROR
+            && let Ok(Some(chunk)) = next(&mut self.response).await
+        {
+            rest += chunk.len();
+        }
+    }
+}
+
+/// The next bytes of a body.
+async fn next(response: &mut Response) -> reqwest::Result<Option<Bytes>> {
+    loop {
+        match response.chunk().await? {
+            Some(chunk) if chunk.is_empty() => {}
+            chunk => return Ok(chunk),
+        }
+    }
+}
+
+/// The rest of a body. Most answers are one chunk and are not copied.
+async fn whole(response: &mut Response, first: Bytes) -> Result<Bytes, Failure> {
+    let cut = |error: reqwest::Error| Failure::Cut { detail: causes(&error.without_url()) };
+    let Some(second) = next(response).await.map_err(cut)? else {
+        return Ok(first);
+    };
+    let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+    let mut body = BytesMut::with_capacity(announced.clamp(first.len() + second.len(), MAX_BODY));
+    body.extend_from_slice(&first);
+    body.extend_from_slice(&second);
+    while let Some(chunk) = next(response).await.map_err(cut)? {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Err(too_long());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// Whether bytes begin as an event stream does. JSON and HTML never do.
+fn looks_streamed(bytes: &[u8]) -> bool {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).trim_ascii_start();
+    [&b"data:"[..], b"event:", b"id:", b"retry:", b":"].iter().any(|field| bytes.starts_with(field))
+}
+
+fn too_long() -> Failure {
+    Failure::Protocol { detail: format!("the answer is longer than {} MiB", MAX_BODY >> 20) }
+}
+
+fn connection(error: reqwest::Error) -> Failure {
+    let error = error.without_url();
+    let detail = if error.is_connect() && error.is_timeout() {
+        format!("none within {}", humantime::format_duration(CONNECT_WITHIN))
+    } else {
+        causes(&error)
+    };
+    Failure::Connection { detail }
+}
+
+/// Takes secrets out of what services say, and shortens it.
+struct Cleaner {
+    /// The key, whoever else has thought of it.
+    own: Redactor,
+    given: Redactor,
+}
+
+impl Cleaner {
+    fn clean(&self, detail: String) -> String {
+        // First the whole text: a key that was cut in two would not be found.
+        shorten(self.given.clean(self.own.clean(detail)).trim(), DETAIL)
+    }
+
+    fn failure(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Timeout { after } => Failure::Timeout { after },
+            Failure::Status { status, detail } => Failure::Status { status, detail: self.clean(detail) },
+            Failure::RateLimited { detail } => Failure::RateLimited { detail: self.clean(detail) },
+            Failure::Connection { detail } => Failure::Connection { detail: self.clean(detail) },
+            Failure::Cut { detail } => Failure::Cut { detail: self.clean(detail) },
+            Failure::Protocol { detail } => Failure::Protocol { detail: self.clean(detail) },
+            Failure::Service { detail } => Failure::Service { detail: self.clean(detail) },
+            Failure::Recorded { detail } => Failure::Recorded { detail: self.clean(detail) },
+            Failure::Program { detail } => Failure::Program { detail: self.clean(detail) },
+        }
+    }
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// An error with what caused it, which is where the reason usually stands.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// How long a service asks to be left alone: `retry-after-ms`, or `Retry-After` in seconds or as a date. A date counts
+/// from the service's own `Date`, so that its clock need not agree with ours (`now`).
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let number = |text: &str, unit: f64| Duration::try_from_secs_f64(text.parse::<f64>().ok()? / unit).ok();
+    let exact = text(&HeaderName::from_static("retry-after-ms")).and_then(|text| number(text, 1000.0));
+    exact.or_else(|| {
+        let text = text(&RETRY_AFTER)?;
+        let Some(until) = imf_fixdate(text) else {
+            return number(text, 1.0);
+        };
+        let theirs = headers.get(DATE).and_then(|date| imf_fixdate(date.to_str().ok()?));
+        Some(until.duration_since(theirs.unwrap_or(now)).unwrap_or_default())
+    })
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7), by way of RFC 3339.
+fn imf_fixdate(text: &str) -> Option<SystemTime> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (_, rest) = text.split_once(", ")?;
+    let mut parts = rest.split(' ');
+    let (day, month, year, time) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    if parts.next() != Some("GMT") || parts.next().is_some() {
+        return None;
+    }
+    let month = MONTHS.iter().position(|known| *known == month)? + 1;
+    humantime::parse_rfc3339(&format!("{year}-{month:02}-{day:0>2}T{time}Z")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let pairs =
+            pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()));
+        pairs.collect()
+    }
+
+    #[test]
+    fn a_service_says_how_long_to_wait_in_three_ways() {
+        let wait = |pairs: &[(&'static str, &str)]| retry_after(&headers(pairs), NOW);
+        assert_eq!(wait(&[("retry-after", "2")]), Some(Duration::from_secs(2)));
+        assert_eq!(wait(&[("retry-after", "0.5")]), Some(Duration::from_millis(500)));
+        let both = [("retry-after", "2"), ("retry-after-ms", "150.5")];
+        assert_eq!(wait(&both), Some(Duration::from_micros(150_500)));
+        let date = ("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(wait(&[date]), Some(Duration::from_secs(784_111_777)), "RFC 9110's example");
+        assert_eq!(wait(&[date, ("date", "Sun, 06 Nov 1994 08:49:07 GMT")]), Some(Duration::from_secs(30)));
+        assert_eq!(wait(&[date, ("date", "Sun, 06 Nov 1994 09:00:00 GMT")]), Some(Duration::ZERO));
+        for rubbish in ["-1", "soon", "NaN", "inf", "", "1e300", "Sun, 06 Nov 1994", "Sun, 99 Nov 1994 08:49:37 GMT"] {
+            assert_eq!(wait(&[("retry-after", rubbish)]), None, "{rubbish}");
+        }
+        assert_eq!(wait(&[("retry-after", "3"), ("retry-after-ms", "x")]), Some(Duration::from_secs(3)));
+        assert_eq!(wait(&[]), None);
+    }
+
+    #[test]
+    fn loopback_addresses_are_known() {
+        let own = ["http://localhost:8000/v1", "http://127.1.2.3", "http://[::1]:1/v1", "https://api.localhost/"];
+        assert!(own.iter().all(|url| is_loopback(url)));
+        let others = ["https://api.openai.com/v1", "http://localhost.example", "http://10.0.0.1", "http://[::2]", "x"];
+        assert!(!others.iter().any(|url| is_loopback(url)));
+    }
+
+    #[test]
+    fn streams_are_told_from_bodies() {
+        assert!(looks_streamed(b"data: {}") && looks_streamed(b"\n: hello\n\n") && looks_streamed(b"event: x"));
+        assert!(!looks_streamed(b"{\"data\": 1}") && !looks_streamed(b"<html>") && !looks_streamed(b""));
+    }
+
+    #[test]
+    fn headers_of_the_transport_and_broken_ones_are_refused_without_their_values() {
+        let refused = |name: &str, value: &str| {
+            headers_of(true, &BTreeMap::from([(name.to_owned(), value.to_owned())]), None).unwrap_err()
+        };
+        assert_eq!(refused("Content-Length", "1"), "the header `Content-Length` is set by the transport");
+        assert_eq!(refused("a b", "secret-value"), "`a b` is no header name");
+        assert_eq!(refused("x-a", "secret\nvalue"), "the header `x-a` has characters that no header may have");
+        let broken = headers_of(true, &BTreeMap::new(), Some(&Secret::new("sk-\n1"))).unwrap_err();
+        assert_eq!(broken, "the key has characters that no header may have");
+        let own = BTreeMap::from([("Authorization".to_owned(), "Basic abc".to_owned())]);
+        let map = headers_of(false, &own, Some(&Secret::new("sk-1"))).unwrap();
+        assert_eq!(map.get_all(AUTHORIZATION).iter().count(), 1);
+        assert!(!format!("{map:?}").contains("abc"), "values are not shown");
+    }
+}

@@ -1,0 +1,224 @@
+//! Answers that something else produced, looked up by a field that they share with the golden set. Nothing is measured:
+//! times, tokens and money are what the file says, or unknown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{self, BoxFuture};
+use futures_util::{FutureExt, StreamExt, stream};
+use serde_json::Value;
+
+use crate::provider::{Answer, Event, Provider, Refusal, plain};
+use crate::suite::spec::RecordedSpec;
+use crate::types::{Failure, Request, Row};
+use crate::util::field;
+use crate::util::text::shorten;
+
+/// Finds an answer's row by the text of the join field; `None` when there is none.
+pub type Lookup = Arc<dyn Fn(&str) -> Result<Option<Row>, String> + Send + Sync>;
+
+/// The field with the answer's text, unless the suite names another.
+const TEXT: &str = "output";
+
+/// How much of a text from the file a failure keeps.
+const DETAIL: usize = 400;
+
+/// What files that round to whole milliseconds may differ by.
+const ROUNDING: Duration = Duration::from_millis(1);
+
+/// A candidate whose answers are in a file.
+pub struct Recorded {
+    spec: RecordedSpec,
+    on: String,
+    lookup: Lookup,
+}
+
+impl Recorded {
+    /// `default_on` is the field that both files share when the spec names none.
+    pub fn new(spec: &RecordedSpec, default_on: &str, lookup: Lookup) -> Recorded {
+        let on = spec.on.as_deref().unwrap_or(default_on).to_owned();
+        Recorded { spec: spec.clone(), on, lookup }
+    }
+
+    fn events(&self, request: &Request) -> Result<Vec<Event>, String> {
+        let key = field::get(&request.row, &self.on).and_then(field::text);
+        let key = key.ok_or_else(|| format!("the sample has no `{}` to look its answer up by", self.on))?;
+        let row =
+            (self.lookup)(&key)?.ok_or_else(|| format!("no answer with `{}` = `{}`", self.on, shorten(&key, 60)))?;
+        let spec = &self.spec;
+        if let Some((_, reason)) = named(&row, &spec.failure)
+            && !plain::is_blank(reason)
+            && *reason != Value::Bool(false)
+        {
+            return Err(plain::text(reason).unwrap_or_default());
+        }
+        let mut events = Vec::new();
+        let calls = read(&row, &spec.tool_calls, plain::tool_calls)?.unwrap_or_default();
+        let text_field = spec.text.as_deref().unwrap_or(TEXT);
+        match field::get(&row, text_field).and_then(plain::text) {
+            Some(text) => events.push(Event::Text(text)),
+            // A model that only calls tools says nothing.
+            None if !calls.is_empty() => {}
+            None => {
+                return Err(format!("the answer with `{}` = `{}` has no `{text_field}`", self.on, shorten(&key, 60)));
+            }
+        }
+        events.extend(calls);
+        events.extend(read(&row, &spec.finish, plain::finish)?.flatten());
+        events.extend(read(&row, &spec.usage, plain::usage)?.map(Event::Usage));
+        let latency = read(&row, &spec.latency_ms, plain::duration)?.flatten();
+        let mut ttft = read(&row, &spec.ttft_ms, plain::duration)?.flatten();
+        if let (Some(first), Some(whole)) = (ttft, latency) {
+            if first > whole + ROUNDING {
+                let fields = [&spec.ttft_ms, &spec.latency_ms].map(|field| field.as_deref().unwrap_or_default());
+                return Err(format!("`{}` is longer than `{}`", fields[0], fields[1]));
+            }
+            ttft = Some(first.min(whole));
+        }
+        let cost_usd = read(&row, &spec.cost_usd, plain::money)?.flatten();
+        events.push(Event::Reported { ttft, latency, cost_usd });
+        Ok(events)
+    }
+}
+
+/// The field that an entry of the spec names, where both are there.
+fn named<'a>(row: &'a Row, entry: &'a Option<String>) -> Option<(&'a str, &'a Value)> {
+    let name = entry.as_deref()?;
+    Some((name, field::get(row, name)?))
+}
+
+fn read<T>(
+    row: &Row,
+    entry: &Option<String>,
+    read: impl FnOnce(&str, &Value) -> Result<T, String>,
+) -> Result<Option<T>, String> {
+    named(row, entry).map(|(name, value)| read(name, value)).transpose()
+}
+
+impl Provider for Recorded {
+    fn open<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Answer, Refusal>> {
+        let answer = match self.events(request) {
+            Ok(events) => Ok(Answer { events: stream::iter(events.into_iter().map(Ok)).boxed(), is_streamed: false }),
+            Err(detail) => Err(Failure::Recorded { detail: shorten(&detail, DETAIL) }.into()),
+        };
+        future::ready(answer).boxed()
+    }
+
+    fn is_live(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::provider::{Attempted, collect};
+    use crate::types::{Finish, Params, Timing};
+    use crate::util::clock::Clock;
+
+    async fn answered(spec: Value, answer: Value) -> Attempted {
+        let spec: RecordedSpec = serde_json::from_value(spec).unwrap();
+        let lookup: Lookup = Arc::new(move |key| match key {
+            "7" => Ok(answer.as_object().cloned()),
+            "broken" => Err("the file has changed".to_owned()),
+            _ => Ok(None),
+        });
+        let provider = Recorded::new(&spec, "id", lookup);
+        asked(&provider, json!({"id": 7, "other": "7"})).await
+    }
+
+    async fn asked(provider: &Recorded, row: Value) -> Attempted {
+        let request = Request {
+            messages: Arc::new([]),
+            tools: None,
+            output_schema: None,
+            params: Arc::new(Params::default()),
+            row: Arc::new(row.as_object().unwrap().clone()),
+        };
+        collect(provider, &request, Duration::from_secs(1), Clock::new()).await
+    }
+
+    fn detail(attempted: Attempted) -> String {
+        match attempted.outcome {
+            Err(Refusal { failure: Failure::Recorded { detail }, retry_after: None }) => detail,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_with_everything() {
+        let spec = json!({
+            "path": "a", "on": "/other", "text": "/a/text", "tool_calls": "calls", "usage": "u", "latency_ms": "ms",
+            "ttft_ms": "first", "finish": "why", "cost_usd": "usd", "failure": "error",
+        });
+        let answer = json!({
+            "a": {"text": {"label": "é", "n": [1]}}, "calls": [{"function": {"name": "f", "arguments": {}}}],
+            "u": {"prompt_tokens": 5, "completion_tokens": 2}, "ms": 250.5, "first": "100", "why": "length",
+            "usd": "0.00020", "error": "",
+        });
+        let got = answered(spec, answer).await;
+        let response = got.outcome.unwrap();
+        assert_eq!(response.text, "{\"label\":\"é\",\"n\":[1]}");
+        assert_eq!((response.tool_calls[0].name.as_str(), response.tool_calls[0].arguments.as_str()), ("f", "{}"));
+        assert_eq!((response.finish, response.usage.input_tokens), (Some(Finish::Length), Some(5)));
+        assert_eq!(response.cost_usd.unwrap().to_string(), "0.00020");
+        let timing = Timing {
+            sent: Duration::ZERO,
+            chunks: vec![Duration::from_millis(100)],
+            done: Duration::from_micros(250_500),
+        };
+        assert_eq!(got.timing, Some(timing));
+    }
+
+    #[tokio::test]
+    async fn what_the_file_does_not_say_is_unknown() {
+        let got = answered(json!({"path": "a", "latency_ms": "ms"}), json!({"output": ""})).await;
+        assert_eq!((got.timing, got.outcome.unwrap().text.as_str()), (None, ""));
+        let calls =
+            answered(json!({"path": "a", "tool_calls": "c"}), json!({"output": null, "c": [{"name": "f"}]})).await;
+        assert_eq!(calls.outcome.unwrap().tool_calls.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn answers_that_are_none() {
+        let plain = json!({"path": "a"});
+        assert_eq!(detail(answered(plain.clone(), json!({})).await), "the answer with `id` = `7` has no `output`");
+        assert_eq!(detail(answered(plain.clone(), json!({"output": null})).await).chars().last(), Some('`'));
+        assert_eq!(detail(answered(plain, Value::Null).await), "no answer with `id` = `7`");
+        let told = json!({"path": "a", "failure": "e"});
+        assert_eq!(detail(answered(told.clone(), json!({"output": "x", "e": "quota\n"})).await), "quota\\n");
+        assert_eq!(detail(answered(told.clone(), json!({"output": "x", "e": {"code": 5}})).await), "{\"code\":5}");
+        assert!(answered(told, json!({"output": "x", "e": false})).await.outcome.is_ok());
+        let elsewhere = json!({"path": "a", "on": "nope"});
+        assert!(detail(answered(elsewhere, json!({})).await).contains("has no `nope`"));
+    }
+
+    #[tokio::test]
+    async fn absurd_figures_are_named() {
+        let spec = json!({"path": "a", "usage": "u", "latency_ms": "ms", "ttft_ms": "first", "cost_usd": "usd"});
+        for (field, value) in
+            [("u", json!({"input_tokens": -1})), ("ms", json!(-5)), ("first", json!("soon")), ("usd", json!(-0.1))]
+        {
+            let mut answer = json!({"output": "x"});
+            answer[field] = value;
+            let said = detail(answered(spec.clone(), answer).await);
+            assert!(said.starts_with(&format!("`{field}")), "{said}");
+        }
+        let late = answered(spec.clone(), json!({"output": "x", "ms": 10, "first": 20})).await;
+        assert_eq!(detail(late), "`first` is longer than `ms`");
+        let rounded = answered(spec, json!({"output": "x", "ms": 10, "first": 10.4})).await;
+        assert_eq!(rounded.timing.unwrap().chunks, [Duration::from_millis(10)]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_a_failure() {
+        let lookup: Lookup = Arc::new(|_| Err("the file has changed".to_owned()));
+        let spec: RecordedSpec = serde_json::from_value(json!({"path": "a"})).unwrap();
+        let provider = Recorded::new(&spec, "id", lookup);
+        assert!(!provider.is_live());
+        assert_eq!(detail(asked(&provider, json!({"id": "x"})).await), "the file has changed");
+        assert!(detail(asked(&provider, json!({"id": null})).await).starts_with("the sample has no `id`"));
+    }
+}

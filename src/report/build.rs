@@ -1,0 +1,126 @@
+//! Figures and judgements to a [`Report`].
+
+use crate::gate::{self, Judgement, Verdict};
+use crate::report::words;
+use crate::report::{CandidateReport, ComparisonReport, FORMAT, GateReport, Note, Report};
+use crate::suite::GateSpec;
+use crate::types::Summary;
+
+/// What a report says beside figures and judgements.
+#[derive(Debug, Clone)]
+pub struct Frontmatter {
+    /// Name of the suite.
+    pub suite: String,
+    /// The question it decides.
+    pub decision: Option<String>,
+    /// Id of the run.
+    pub run: String,
+    /// Wall-clock start, RFC 3339.
+    pub started: String,
+    /// Id of the baseline.
+    pub baseline: Option<String>,
+    /// Samples used.
+    pub samples: u64,
+    /// Names of the scorers' metrics.
+    pub scorers: Vec<String>,
+    /// What answers for each candidate.
+    pub providers: Vec<String>,
+    /// Notes known before the figures were made: they come first.
+    pub notes: Vec<Note>,
+}
+
+/// Puts the report together.
+pub fn build(front: Frontmatter, summary: &Summary, gates: &[GateSpec], judgements: &[Judgement]) -> Report {
+    let verdict_of = |id: &str| gate::worst(judgements.iter().filter(|j| j.candidate == id).map(|j| j.verdict));
+    let candidates: Vec<CandidateReport> = summary
+        .candidates
+        .iter()
+        .zip(&front.providers)
+        .map(|(candidate, provider)| CandidateReport::of(candidate, provider.clone(), verdict_of(&candidate.id)))
+        .collect();
+    let gates = judgements.iter().map(|judgement| gate_report(judgement, gates, front.baseline.as_deref())).collect();
+    let is_complete = summary.candidates.iter().all(|candidate| candidate.counts.dropped == 0);
+    let verdict = gate::worst(judgements.iter().map(|judgement| judgement.verdict));
+    let mut notes = front.notes;
+    notes.extend(notes_on(summary));
+    Report {
+        format: FORMAT.to_owned(),
+        suite: front.suite,
+        decision: front.decision,
+        run: front.run,
+        started: front.started,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        is_complete,
+        verdict,
+        exit_code: exit_code(is_complete, verdict),
+        baseline: front.baseline,
+        samples: front.samples,
+        scorers: front.scorers,
+        candidates,
+        comparisons: summary.comparisons.iter().map(ComparisonReport::of).collect(),
+        gates,
+        notes,
+    }
+}
+
+/// The exit code of a report: a partial one decides nothing.
+pub fn exit_code(is_complete: bool, verdict: Option<Verdict>) -> u8 {
+    match (is_complete, verdict) {
+        (false, _) => 3,
+        (true, None | Some(Verdict::Pass)) => 0,
+        (true, Some(Verdict::Fail)) => 1,
+        (true, Some(Verdict::Inconclusive)) => 4,
+    }
+}
+
+fn gate_report(judgement: &Judgement, gates: &[GateSpec], baseline: Option<&str>) -> GateReport {
+    let gate = &gates[judgement.gate];
+    GateReport {
+        gate: gate.clone(),
+        text: gate::in_words(gate, baseline),
+        candidate: judgement.candidate.clone(),
+        verdict: judgement.verdict,
+        observed: judgement.observed,
+        lower: judgement.lower,
+        upper: judgement.upper,
+        confidence: judgement.confidence,
+        reason: judgement.reason.clone(),
+        samples_needed: judgement.samples_needed,
+    }
+}
+
+/// What the figures themselves call for.
+fn notes_on(summary: &Summary) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for candidate in &summary.candidates {
+        let counts = candidate.counts;
+        if counts.failed > 0 {
+            let kinds: Vec<String> =
+                candidate.failures.iter().map(|(kind, count)| format!("{count} {}", words::failure(*kind))).collect();
+            notes.push(Note {
+                kind: "failures".to_owned(),
+                text: format!(
+                    "`{}` failed on {} of {} tasks ({}); its marks are over the others",
+                    candidate.id,
+                    counts.failed,
+                    counts.tasks,
+                    kinds.join(", ")
+                ),
+                advice: Some(
+                    "the reasons are in records.jsonl; `run --resume --retry-failed` asks these again".to_owned(),
+                ),
+            });
+        }
+        if counts.unscored > 0 {
+            notes.push(Note {
+                kind: "unscored".to_owned(),
+                text: format!(
+                    "{} answers of `{}` could not be marked by every scorer; they are in no share",
+                    counts.unscored, candidate.id
+                ),
+                advice: Some("the reasons are in the scores file: usually a missing target".to_owned()),
+            });
+        }
+    }
+    notes
+}

@@ -1,0 +1,217 @@
+//! Judgements and names in words, shared by the terminal and the Markdown form.
+
+use crate::report::figure::{count, is_same_confidence};
+use crate::report::{CandidateReport, GateReport, Report, Verdict};
+use crate::types::{FailureKind, Method, Unit};
+
+/// The note that has to stand in the first lines of every form: other gates than those of the run were judged.
+pub(crate) const GATES_CHANGED: &str = "gates_changed";
+
+/// `PASS`, `INCONCLUSIVE`, `FAIL`.
+pub(crate) fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "PASS",
+        Verdict::Inconclusive => "INCONCLUSIVE",
+        Verdict::Fail => "FAIL",
+    }
+}
+
+/// How an interval was made.
+pub(crate) fn method(method: Method) -> &'static str {
+    match method {
+        Method::Wilson => "Wilson",
+        Method::T => "t",
+        Method::ClusteredT => "clustered t",
+        Method::OrderStatistics => "order statistics",
+        Method::Bootstrap => "bootstrap",
+        Method::Tango => "Tango",
+        Method::PairedT => "paired t",
+        Method::ClusteredPairedT => "clustered paired t",
+        Method::PairedLogRatio => "paired log ratio",
+        Method::RatioOfMeans => "ratio of means",
+        Method::Exact => "exact",
+    }
+}
+
+/// Why tasks failed.
+pub(crate) fn failure(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Timeout => "timeout",
+        FailureKind::Status => "error status",
+        FailureKind::RateLimited => "rate limited",
+        FailureKind::Connection => "connection",
+        FailureKind::Cut => "answer cut off",
+        FailureKind::Protocol => "protocol",
+        FailureKind::Service => "service error",
+        FailureKind::Recorded => "no recorded answer",
+        FailureKind::Program => "program",
+    }
+}
+
+/// The verdict of the run, or that there is none.
+pub(crate) fn outcome(report: &Report) -> String {
+    match report.verdict {
+        Some(worst) => {
+            format!("Verdict: {}, the worst of all gates (exit code {})", verdict(worst), report.exit_code)
+        }
+        None => {
+            format!("Measurement: the suite has no gates, so nothing passes or fails (exit code {})", report.exit_code)
+        }
+    }
+}
+
+/// That a run is partial, and how much of it is missing; `None` when it is complete.
+pub(crate) fn partial(report: &Report) -> Option<String> {
+    if report.is_complete {
+        return None;
+    }
+    let sum = |of: fn(&CandidateReport) -> u64| report.candidates.iter().map(of).fold(0, u64::saturating_add);
+    let (dropped, tasks) = (sum(|candidate| candidate.counts.dropped), sum(|candidate| candidate.counts.tasks));
+    Some(format!(
+        "PARTIAL: the run was stopped before its end. {} of {} tasks were dropped; the figures cover the others only.",
+        count(dropped),
+        count(tasks)
+    ))
+}
+
+/// Why a candidate has its verdict. `name` makes a metric's name fit to print.
+pub(crate) fn why(report: &Report, candidate: &CandidateReport, name: impl Fn(&str) -> String) -> String {
+    let of = |wanted: Verdict| {
+        report.gates.iter().filter(move |gate| gate.candidate == candidate.id && gate.verdict == wanted)
+    };
+    let names = |wanted: Verdict| {
+        let mut names: Vec<String> = Vec::new();
+        for gate in of(wanted) {
+            let name = name(&gate.gate.metric);
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names.join(", ")
+    };
+    let (passed, open, failed) =
+        (of(Verdict::Pass).count(), of(Verdict::Inconclusive).count(), of(Verdict::Fail).count());
+    let all = passed + open + failed;
+    if all == 0 {
+        let is_baseline = report.baseline.as_ref() == Some(&candidate.id);
+        let why = if is_baseline { "baseline: the others are compared with it" } else { "no gate applies to it" };
+        return why.to_owned();
+    }
+    if failed == 0 && open == 0 {
+        return if all == 1 { "the one gate passes".to_owned() } else { format!("all {all} gates pass") };
+    }
+    let verb = |n: usize, one: &'static str, more: &'static str| if n == 1 { one } else { more };
+    let mut parts = Vec::new();
+    if failed > 0 {
+        parts.push(format!("{failed} of {all} gates {}: {}", verb(failed, "fails", "fail"), names(Verdict::Fail)));
+    }
+    if open > 0 {
+        parts.push(format!("{open} of {all} {} undecided: {}", verb(open, "is", "are"), names(Verdict::Inconclusive)));
+        // More samples do not help a candidate that has failed.
+        if failed == 0 {
+            parts.extend(more_samples(of(Verdict::Inconclusive)));
+        }
+    }
+    parts.join("; ")
+}
+
+/// How many more samples would settle undecided gates: as many as the most demanding one needs, if that is known of
+/// every one. `None` when a gate has no figure to judge: its reason says what it lacks, and that may not be samples.
+pub(crate) fn more_samples<'a>(gates: impl Iterator<Item = &'a GateReport> + Clone) -> Option<String> {
+    if gates.clone().any(|gate| gate.observed.is_none()) {
+        return None;
+    }
+    let needed: Option<Vec<u64>> = gates.map(|gate| gate.samples_needed).collect();
+    Some(match needed.and_then(|needed| needed.into_iter().max()) {
+        Some(1) => "about 1 more sample needed".to_owned(),
+        Some(samples) => format!("about {} more samples needed", count(samples)),
+        None => "more samples needed; how many cannot be said".to_owned(),
+    })
+}
+
+/// Which table a metric stands in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Section {
+    /// Marks and rates.
+    Quality,
+    /// Latencies.
+    Speed,
+    /// Tokens and money.
+    Cost,
+}
+
+impl Section {
+    pub(crate) fn of(unit: Unit) -> Section {
+        match unit {
+            Unit::Share => Section::Quality,
+            Unit::Ms => Section::Speed,
+            Unit::Tokens | Unit::Usd => Section::Cost,
+        }
+    }
+}
+
+/// Names of the metrics of a section over all candidates: the scorers' first, then in order of appearance.
+pub(crate) fn metric_names(report: &Report, section: Section) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    let metrics = || report.candidates.iter().flat_map(|candidate| &candidate.metrics);
+    let in_section = |name: &str| metrics().any(|metric| metric.name == name && Section::of(metric.unit) == section);
+    for name in &report.scorers {
+        if !names.contains(&name.as_str()) && in_section(name) {
+            names.push(name);
+        }
+    }
+    for metric in metrics().filter(|metric| Section::of(metric.unit) == section) {
+        if !names.contains(&metric.name.as_str()) {
+            names.push(&metric.name);
+        }
+    }
+    names
+}
+
+/// Names of the metrics that are compared in a section, in order of appearance.
+pub(crate) fn compared_names(report: &Report, section: Section) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for comparison in report.comparisons.iter().filter(|comparison| Section::of(comparison.unit) == section) {
+        if !names.contains(&comparison.metric.as_str()) {
+            names.push(&comparison.metric);
+        }
+    }
+    names
+}
+
+/// Reasons for what is missing from a table, numbered in order.
+#[derive(Default)]
+pub(crate) struct Footnotes(Vec<String>);
+
+impl Footnotes {
+    /// ` (1)`: the mark of a reason.
+    pub(crate) fn mark(&mut self, reason: Option<&str>) -> String {
+        let reason = reason.unwrap_or("no reason is recorded");
+        let index = self.0.iter().position(|known| known == reason).unwrap_or_else(|| {
+            self.0.push(reason.to_owned());
+            self.0.len() - 1
+        });
+        format!(" ({})", index + 1)
+    }
+
+    /// The reasons.
+    pub(crate) fn reasons(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.0.iter().enumerate().map(|(index, reason)| (index + 1, reason.as_str()))
+    }
+}
+
+/// The confidence that most figures of a report have: the one of the first; others are named where they stand.
+pub(crate) fn usual_confidence(report: &Report) -> f64 {
+    let of_metric = report.candidates.iter().flat_map(|candidate| &candidate.metrics).map(|metric| metric.confidence);
+    let of_comparison = report.comparisons.iter().map(|comparison| comparison.confidence);
+    of_metric.chain(of_comparison).next().unwrap_or(0.95)
+}
+
+/// ` at 90 %` when a confidence is not the usual one.
+pub(crate) fn at_confidence(confidence: f64, usual: f64) -> String {
+    if is_same_confidence(confidence, usual) {
+        String::new()
+    } else {
+        format!(" at {}", crate::report::figure::confidence(confidence))
+    }
+}

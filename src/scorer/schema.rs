@@ -1,0 +1,295 @@
+//! `schema`: the answer is JSON, and valid against the schema. Two marks: `<name>` and `<name>.json`.
+
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{PatternOptions, ValidationError, Validator};
+use serde_json::{Map, Value, json};
+
+use crate::scorer::extract::{Extractor, Part};
+use crate::scorer::normalise::shown;
+use crate::scorer::{BuildFault, Case, MetricName, Scorer};
+use crate::suite::spec::SchemaSpec;
+use crate::types::Mark;
+use crate::util::json;
+
+/// How many violations a detail lists.
+const LISTED: usize = 20;
+
+/// In longer answers only the first violation is looked for: the list of all is as long as the answer makes it.
+const ALL_VIOLATIONS_BYTES: usize = 256 << 10;
+
+/// How often a schema's `pattern` with look-around may step back before the answer is given up as not judged.
+const BACKTRACKS: usize = 1_000_000;
+
+/// A ladder of three rungs: JSON as it stands, JSON once a code fence is taken off, and valid. `<name>.json` is 1 on the
+/// first rung only; on the second it is 0 and its detail says `fenced: true`. `<name>` is 1 only for JSON as it stands that
+/// is valid: a program that reads the answer would stumble over the fence. Repairing is asked for with `extract: { fence:
+/// true }` or a `pointer`; then what they give is the answer.
+///
+/// The dialect is what `$schema` names, else 2020-12. Of two equal keys in an object the last counts.
+struct SchemaScorer {
+    metrics: Vec<MetricName>,
+    extractor: Extractor,
+    validator: Validator,
+}
+
+pub fn build(
+    spec: &SchemaSpec,
+    schema: Option<&Value>,
+    metrics: Vec<MetricName>,
+    faults: &mut Vec<BuildFault>,
+) -> Option<Box<dyn Scorer>> {
+    let extractor = Extractor::build(spec.extract.as_ref(), None, None, faults);
+    let path: &[&str] = if spec.path.is_some() { &["path"] } else { &[] };
+    let Some(schema) = schema else {
+        faults.push(
+            BuildFault::new(path, "there is no JSON Schema to check answers against")
+                .help("name one in the suite's `output.schema`, or in this scorer's `path`"),
+        );
+        return None;
+    };
+    let validator = compile(schema, spec.assert_format).map_err(|error| faults.push(schema_fault(&error, path))).ok();
+    Some(Box::new(SchemaScorer { metrics, extractor: extractor?, validator: validator? }))
+}
+
+/// A validator of the draft that the schema names (`$schema`), 2020-12 by default; no document is fetched.
+fn compile(schema: &Value, assert_format: bool) -> Result<Validator, ValidationError<'static>> {
+    jsonschema::options()
+        .offline()
+        .should_validate_formats(assert_format)
+        .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS).size_limit(10 << 20))
+        .build(schema)
+}
+
+/// Whether a value is a schema that answers can be checked against; else what is wrong with it.
+pub(super) fn check(schema: &Value) -> Result<(), BuildFault> {
+    compile(schema, true).map(|_| ()).map_err(|error| schema_fault(&error, &[]))
+}
+
+fn schema_fault(error: &ValidationError<'_>, path: &[&str]) -> BuildFault {
+    let place = error.instance_path().as_str();
+    let place = if place.is_empty() { String::new() } else { format!(" at `{}`", shown(place)) };
+    let fault = BuildFault::new(path, format!("not a usable JSON Schema{place}: {}", shown(error)));
+    if matches!(error.kind(), ValidationErrorKind::Referencing(_)) {
+        return fault.help("nothing is fetched: put what `$ref` names into the file itself, under `$defs`");
+    }
+    fault
+}
+
+impl Scorer for SchemaScorer {
+    fn metrics(&self) -> &[MetricName] {
+        &self.metrics
+    }
+
+    fn mark(&self, case: &Case<'_>, marks: &mut Vec<Mark>) {
+        let no_json = |detail: Value| [Mark::binary(false).detail(detail.clone()), Mark::binary(false).detail(detail)];
+        let text = &case.response.text;
+        let value = match self.extractor.answer(text) {
+            Err(reason) => return marks.extend(no_json(json!({ "reason": reason }))),
+            Ok(Part::Json(value)) => value.into_owned(),
+            Ok(Part::Text(text)) => match json::parse(text) {
+                Ok(value) => value,
+                Err(reason) => {
+                    let is_fenced = json::parse_answer(text).is_ok_and(|parsed| parsed.is_fenced);
+                    let detail = match is_fenced {
+                        true => json!({ "reason": "JSON in a code fence", "fenced": true }),
+                        false => json!({ "reason": format!("not JSON: {reason}") }),
+                    };
+                    return marks.extend(no_json(detail));
+                }
+            },
+        };
+        marks.push(self.judge(&value, text.len()));
+        marks.push(Mark::binary(true));
+    }
+
+    fn needs_target(&self) -> bool {
+        false
+    }
+}
+
+impl SchemaScorer {
+    fn judge(&self, value: &Value, bytes: usize) -> Mark {
+        if self.validator.is_valid(value) {
+            return Mark::binary(true);
+        }
+        let mut listed = Vec::new();
+        let mut total = 0_u64;
+        let mut is_judged = true;
+        let mut take = |error: ValidationError<'_>| {
+            total += 1;
+            if listed.len() < LISTED {
+                listed.push(violation(&error));
+            }
+            is_judged &= !matches!(
+                error.kind(),
+                ValidationErrorKind::BacktrackLimitExceeded { .. } | ValidationErrorKind::RegexEngineFailure { .. }
+            );
+        };
+        let is_complete = bytes <= ALL_VIOLATIONS_BYTES;
+        if is_complete {
+            self.validator.iter_errors(value).for_each(&mut take);
+        } else if let Err(error) = self.validator.validate(value) {
+            take(error);
+        }
+        if !is_judged {
+            return Mark::unscored("a `pattern` of the schema takes too long on the answer");
+        }
+        let mut detail = Map::new();
+        detail.insert("violations".into(), Value::Array(listed));
+        detail.insert("total".into(), if is_complete { total.into() } else { Value::Null });
+        Mark::binary(false).detail(Value::Object(detail))
+    }
+}
+
+fn violation(error: &ValidationError<'_>) -> Value {
+    json!({
+        "instance": shown(error.instance_path().as_str()),
+        "schema": shown(error.schema_path().as_str()),
+        "message": shown(error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scorer::tests::{faults, mark_with};
+    use crate::types::Score;
+
+    fn triage() -> Value {
+        json!({
+            "type": "object",
+            "properties": {
+                "intent": {"enum": ["refund", "other"]},
+                "priority": {"type": "integer", "minimum": 1},
+                "mail": {"type": "string", "format": "email"}
+            },
+            "required": ["intent"],
+            "additionalProperties": false
+        })
+    }
+
+    /// Values of `schema` and `schema.json`.
+    fn values(spec: &Value, answer: &str) -> (Option<f64>, Option<f64>) {
+        let marks = mark_with(&json!({ "schema": spec }), Some(&triage()), None, answer);
+        assert_eq!(marks.len(), 2);
+        let value = |mark: &Mark| match mark.score {
+            Score::Value(value) => Some(value),
+            Score::Unscored(_) => None,
+        };
+        (value(&marks[0]), value(&marks[1]))
+    }
+
+    #[test]
+    fn the_ladder() {
+        let plain = json!({});
+        let no_format = json!({"assert_format": false});
+        let fence = json!({"extract": {"fence": true}});
+        let pointer = json!({"extract": {"pointer": "/answer"}});
+        let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+        let table = [
+            (&plain, "{\"intent\": \"refund\"}", 1.0, 1.0),
+            (&plain, " \n{\"intent\": \"refund\", \"priority\": 1.0}\n", 1.0, 1.0),
+            (&plain, "{\"intent\": \"x\"}", 0.0, 1.0),
+            (&plain, "{\"intent\": \"other\", \"more\": 1}", 0.0, 1.0),
+            (&plain, "[]", 0.0, 1.0),
+            (&plain, "{\"intent\": \"x\", \"intent\": \"other\"}", 1.0, 1.0),
+            (&plain, "```json\n{\"intent\": \"refund\"}\n```", 0.0, 0.0),
+            (&plain, "Sure: {\"intent\": \"refund\"}", 0.0, 0.0),
+            (&plain, "{\"intent\": \"refund\"} {}", 0.0, 0.0),
+            (&plain, "{\"intent\": \"refund\", \"priority\": NaN}", 0.0, 0.0),
+            (&plain, "{\"intent\": \"refund\", \"priority\": 1e400}", 0.0, 0.0),
+            (&plain, "", 0.0, 0.0),
+            (&plain, "\0", 0.0, 0.0),
+            (&plain, &deep, 0.0, 0.0),
+            (&plain, "{\"intent\": \"other\", \"mail\": \"nobody\"}", 0.0, 1.0),
+            (&no_format, "{\"intent\": \"other\", \"mail\": \"nobody\"}", 1.0, 1.0),
+            (&fence, "Here:\n```json\n{\"intent\": \"refund\"}\n```\n", 1.0, 1.0),
+            (&fence, "{\"intent\": \"refund\"}", 0.0, 0.0),
+            (&pointer, "{\"answer\": {\"intent\": \"refund\"}}", 1.0, 1.0),
+            (&pointer, "{\"answer\": \"{}\"}", 0.0, 1.0),
+            (&pointer, "{}", 0.0, 0.0),
+        ];
+        for (spec, answer, valid, is_json) in table {
+            let head: String = answer.chars().take(80).collect();
+            assert_eq!(values(spec, answer), (Some(valid), Some(is_json)), "{spec} {head:?}");
+        }
+    }
+
+    #[test]
+    fn details_say_where_and_why() {
+        let spec = json!({"schema": {}});
+        let detail = |answer: &str, index: usize| mark_with(&spec, Some(&triage()), None, answer)[index].detail.clone();
+        let seen = detail("{\"priority\": 0, \"x\": 1}", 0).unwrap();
+        assert_eq!(seen["total"], 3);
+        let violations = seen["violations"].as_array().unwrap();
+        let low = violations.iter().find(|violation| violation["instance"] == "/priority").unwrap();
+        assert_eq!(low["schema"], "/properties/priority/minimum");
+        assert!(low["message"].as_str().unwrap().contains("less than the minimum"));
+        assert_eq!(detail("```\n{}\n```", 1).unwrap()["fenced"], true);
+        assert!(detail("{", 1).unwrap()["reason"].as_str().unwrap().starts_with("not JSON: EOF"));
+        assert_eq!(detail("{\"intent\": \"other\"}", 0), None);
+    }
+
+    #[test]
+    fn details_are_bounded() {
+        let spec = json!({"schema": {}});
+        let schema = json!({"items": {"type": "string", "maxLength": 3}});
+        let many = format!("[{}1]", "1,".repeat(1000));
+        let more = format!("[{}1]", "1,".repeat(1 << 20));
+        let long = format!("[\"{}\"]", "\\u001b".repeat(1 << 18));
+        for (answer, total) in [(many, json!(1001)), (more, Value::Null), (long, Value::Null)] {
+            let marks = mark_with(&spec, Some(&schema), None, &answer);
+            let detail = marks[0].detail.as_ref().unwrap();
+            assert_eq!(detail["total"], total);
+            assert!((1..=LISTED).contains(&detail["violations"].as_array().unwrap().len()));
+            assert!(detail.to_string().len() < 40_000);
+        }
+    }
+
+    #[test]
+    fn drafts_and_references() {
+        let spec = json!({"schema": {}});
+        let valid = |schema: &Value, answer: &str| mark_with(&spec, Some(schema), None, answer)[0].score.clone();
+        // Draft 7 does not know `prefixItems`.
+        let mut schema = json!({"prefixItems": [{"type": "string"}]});
+        assert_eq!(valid(&schema, "[1]"), Score::Value(0.0));
+        schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
+        assert_eq!(valid(&schema, "[1]"), Score::Value(1.0));
+        let tree = json!({"$ref": "#/$defs/n", "$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}});
+        assert_eq!(valid(&tree, &format!("{}{}", "[".repeat(100), "]".repeat(100))), Score::Value(1.0));
+        assert_eq!(valid(&tree, "[[1]]"), Score::Value(0.0));
+        assert_eq!(valid(&json!(false), "1"), Score::Value(0.0));
+    }
+
+    #[test]
+    fn a_pattern_that_takes_too_long_gives_no_mark() {
+        let schema = json!({"pattern": "^(?:(a|b|ab)(?!x))*c$"});
+        let answer = format!("\"{}\"", "ab".repeat(64));
+        let marks = mark_with(&json!({"schema": {}}), Some(&schema), None, &answer);
+        assert!(matches!(&marks[0].score, Score::Unscored(reason) if reason.contains("pattern")), "{:?}", marks[0]);
+    }
+
+    #[test]
+    fn schemas_that_cannot_be_used_are_faults() {
+        let table = [
+            json!({"type": "strnig"}),
+            json!({"properties": {"a": {"minimum": "1"}}}),
+            json!({"pattern": "("}),
+            json!({"$ref": "https://example.com/other.json"}),
+            json!({"$ref": "file:///etc/other.json"}),
+            json!({"$ref": "other.json"}),
+            json!({"$ref": "#/$defs/missing"}),
+            json!({"$schema": "https://example.com/unknown-dialect"}),
+            json!([1]),
+            json!("x"),
+        ];
+        for schema in table {
+            let found = faults(&json!({"schema": {"path": "x.json"}}), Some(&schema));
+            assert_eq!(found.len(), 1, "{schema}");
+            assert_eq!(found[0].path, ["path"], "{schema}");
+            assert!(found[0].message.starts_with("not a usable JSON Schema"), "{}", found[0].message);
+        }
+        assert!(faults(&json!({"schema": {}}), Some(&json!({"$ref": "https://example.com/a"})))[0].help.is_some());
+        assert_eq!(faults(&json!({"schema": {"extract": {}}}), None).len(), 2);
+    }
+}

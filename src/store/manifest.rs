@@ -1,0 +1,112 @@
+//! `manifest.json`: what a run was meant to be, so that it can be resumed, marked and reported again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::{StoreError, check_format};
+use crate::util::atomic;
+use crate::util::digest::Digest;
+
+/// The value of `Manifest::format`: the version of `manifest.json` and `records.jsonl`.
+pub const RUN_FORMAT: &str = "evalctl-run/1";
+
+/// What a run was meant to be. It holds no key: suites name keys by their variables.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// `evalctl-run/1`.
+    pub format: String,
+    /// Version of evalctl that began the run.
+    pub version: String,
+    /// Name of the suite.
+    pub suite: String,
+    /// The suite file as the user named it, made absolute.
+    pub suite_path: PathBuf,
+    /// The suite as it was in the last session.
+    pub suite_text: String,
+    /// Digest of `suite_text`.
+    pub suite_digest: Digest,
+    /// Digest of the gates, taken before the first request of the run. It never changes.
+    pub gates_digest: Digest,
+    /// Digest of the golden set's bytes.
+    pub dataset_digest: Digest,
+    /// Samples that were selected.
+    pub samples: u64,
+    /// Tasks planned: samples × repeats × candidates.
+    pub tasks: u64,
+    /// Only these candidates, when the command line said so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<String>,
+    /// At most this many samples, when the command line said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// The suite's seed.
+    pub seed: u64,
+    /// The candidates, in the order of the suite.
+    pub candidates: Vec<Identity>,
+    /// Wall-clock start, RFC 3339.
+    pub started: String,
+    /// The sessions of the run: one, and one more for each time that it was resumed.
+    pub sessions: Vec<Session>,
+}
+
+/// A candidate of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its id.
+    pub id: String,
+    /// What answers for it, in words.
+    pub provider: String,
+    /// Digest of all that decides its answers beside the sample.
+    pub identity: Digest,
+}
+
+/// One session of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// Wall-clock start, RFC 3339.
+    pub started: String,
+    /// Version of evalctl.
+    pub version: String,
+    /// Digest of the suite in that session.
+    pub suite_digest: Digest,
+    /// What had to be mended before it could go on, as notes for the report.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl Manifest {
+    /// Reads the manifest of a run folder.
+    ///
+    /// # Errors
+    /// When the folder is no run, or the manifest is damaged or of another format.
+    pub fn read(folder: &Path) -> Result<Manifest, StoreError> {
+        let path = folder.join("manifest.json");
+        if !path.is_file() {
+            return Err(StoreError::NoRun { path: folder.to_owned() });
+        }
+        let bytes = fs::read(&path).map_err(StoreError::io("read", &path))?;
+        #[derive(Deserialize)]
+        struct Head {
+            format: String,
+        }
+        let damaged = |error: serde_json::Error| StoreError::Format { path: path.clone(), what: error.to_string() };
+        let head: Head = serde_json::from_slice(&bytes).map_err(damaged)?;
+        check_format(&path, &head.format, RUN_FORMAT)?;
+        serde_json::from_slice(&bytes).map_err(damaged)
+    }
+
+    /// Writes the manifest into a run folder, as a whole or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<(), StoreError> {
+        let path = folder.join("manifest.json");
+        atomic::write(&path, |out| {
+            serde_json::to_writer_pretty(&mut *out, self)?;
+            out.write_all(b"\n")
+        })
+        .map_err(StoreError::io("write", &path))
+    }
+}

@@ -1,0 +1,145 @@
+//! `scores-<n>.jsonl`: a header line, then one line per marked record. Marking again writes the next number.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::{StoreError, check_format};
+use crate::types::ScoreRow;
+use crate::util::digest::Digest;
+
+/// The value of `ScoreHeader::format`.
+pub const SCORES_FORMAT: &str = "evalctl-scores/1";
+
+/// First line of a scores file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScoreHeader {
+    /// `evalctl-scores/1`.
+    pub format: String,
+    /// Version of evalctl that marked.
+    pub version: String,
+    /// Digest of the suite whose scorers marked.
+    pub suite_digest: Digest,
+    /// Names of the metrics, in the order of each line's marks.
+    pub metrics: Vec<String>,
+}
+
+/// Number of the newest scores file of a run folder.
+pub fn newest(folder: &Path) -> Option<u32> {
+    let entries = fs::read_dir(folder).ok()?;
+    entries
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name();
+            name.to_str()?.strip_prefix("scores-")?.strip_suffix(".jsonl")?.parse().ok()
+        })
+        .max()
+}
+
+/// Number of the next scores file.
+pub fn next(folder: &Path) -> u32 {
+    newest(folder).map_or(1, |number| number + 1)
+}
+
+fn path_of(folder: &Path, number: u32) -> PathBuf {
+    folder.join(format!("scores-{number}.jsonl"))
+}
+
+/// Writes a scores file beside its place and puts it there when it is complete.
+pub struct ScoreWriter {
+    out: BufWriter<File>,
+    part: PathBuf,
+    path: PathBuf,
+}
+
+impl ScoreWriter {
+    /// Begins scores file `number`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create(folder: &Path, number: u32, header: &ScoreHeader) -> Result<ScoreWriter, StoreError> {
+        let path = path_of(folder, number);
+        let part = path.with_extension("jsonl.part");
+        let file = File::create(&part).map_err(StoreError::io("write", &part))?;
+        let mut writer = ScoreWriter { out: BufWriter::with_capacity(1 << 18, file), part, path };
+        let mut line = serde_json::to_vec(header).map_err(|error| writer.error(error.into()))?;
+        line.push(b'\n');
+        writer.write(&line)?;
+        Ok(writer)
+    }
+
+    /// Writes whole lines, made by [`ScoreWriter::line`].
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write(&mut self, lines: &[u8]) -> Result<(), StoreError> {
+        self.out.write_all(lines).map_err(|error| self.error(error))
+    }
+
+    /// Adds a row to `lines`.
+    pub fn line(lines: &mut Vec<u8>, row: &ScoreRow) {
+        serde_json::to_writer(&mut *lines, row).expect("a score row has only string keys and finite numbers");
+        lines.push(b'\n');
+    }
+
+    /// Puts the complete file in its place.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(mut self) -> Result<(), StoreError> {
+        let result = self
+            .out
+            .flush()
+            .and_then(|()| self.out.get_ref().sync_all())
+            .and_then(|()| fs::rename(&self.part, &self.path));
+        result.map_err(|error| self.error(error))
+    }
+
+    fn error(&self, error: io::Error) -> StoreError {
+        StoreError::io("write", &self.path)(error)
+    }
+}
+
+/// Reads a scores file.
+pub struct ScoreReader {
+    reader: BufReader<File>,
+    path: PathBuf,
+    line: Vec<u8>,
+    /// Its first line.
+    pub header: ScoreHeader,
+}
+
+impl ScoreReader {
+    /// Opens scores file `number`.
+    ///
+    /// # Errors
+    /// When it cannot be read or is of another format.
+    pub fn open(folder: &Path, number: u32) -> Result<ScoreReader, StoreError> {
+        let path = path_of(folder, number);
+        let file = File::open(&path).map_err(StoreError::io("read", &path))?;
+        let mut reader = BufReader::with_capacity(1 << 18, file);
+        let mut line = Vec::new();
+        reader.read_until(b'\n', &mut line).map_err(StoreError::io("read", &path))?;
+        let header: ScoreHeader = serde_json::from_slice(&line)
+            .map_err(|error| StoreError::Format { path: path.clone(), what: format!("line 1: {error}") })?;
+        check_format(&path, &header.format, SCORES_FORMAT)?;
+        Ok(ScoreReader { reader, path, line, header })
+    }
+
+    /// The next row.
+    ///
+    /// # Errors
+    /// When the file cannot be read or a line is damaged: marking again mends it.
+    pub fn next_row(&mut self) -> Result<Option<ScoreRow>, StoreError> {
+        self.line.clear();
+        let read = self.reader.read_until(b'\n', &mut self.line).map_err(|e| StoreError::io("read", &self.path)(e))?;
+        if read == 0 {
+            return Ok(None);
+        }
+        serde_json::from_slice(&self.line).map(Some).map_err(|error| StoreError::Format {
+            path: self.path.clone(),
+            what: format!("{error}; run `evalctl score` on the run to mark it again"),
+        })
+    }
+}
