@@ -1,3 +1,21 @@
-//! The one integration test binary.
+//! The one integration test binary: the program from its arguments to its files.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a test that cannot go on should stop here, and tests run servers and read clocks of their own"
+)]
+
+mod bad_input;
+mod commands;
+mod crash;
+mod floors;
+mod gsm8k;
+mod hostile;
+mod http;
+mod provider;
+mod readme;
 mod support;

@@ -1,0 +1,145 @@
+//! What the README shows is what the program does.
+
+use std::path::Path;
+
+use crate::support::Folder;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn readme() -> String {
+    std::fs::read_to_string(root().join("README.md")).unwrap()
+}
+
+/// The content of the first code block of a language.
+fn block(language: &str) -> String {
+    let text = readme();
+    let (_, rest) = text.split_once(&format!("```{language}\n")).unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// A folder with the repository's suites and datasets.
+fn checkout() -> Folder {
+    let folder = Folder::new();
+    for name in ["suites", "datasets"] {
+        copy(&root().join(name), &folder.path().join(name));
+    }
+    folder
+}
+
+/// A text without what differs from run to run (the run's id and its start), and with plain blanks.
+fn timeless(text: &str) -> String {
+    let text = text.replace('\u{a0}', " ");
+    let mut out = String::new();
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find("20") {
+        out.push_str(&rest[..at]);
+        let stamp: String = rest[at..].chars().take(20).collect();
+        let shape: String = stamp.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        let is_stamp = matches!(shape.as_str(), "0000-00-00T00-00-00Z" | "0000-00-00T00:00:00Z");
+        let length = if is_stamp { 20 } else { 2 };
+        out.push_str(if is_stamp { "TIME" } else { "20" });
+        rest = &rest[at + length..];
+    }
+    out + rest
+}
+
+#[test]
+fn the_first_command_prints_what_the_readme_shows() {
+    let folder = checkout();
+    let mut command = folder.evalctl(["run", "suites/opening-hours.yaml"]);
+    command.env("COLUMNS", "80");
+    let output = crate::support::finish(command).expect(4);
+    let printed = timeless(&output.out);
+    let mut lines = printed.lines();
+    for shown in timeless(&block("text")).lines().filter(|line| line.trim() != "…") {
+        assert!(
+            lines.any(|line| line == shown),
+            "the README shows a line that did not come next: {shown:?}\n{printed}"
+        );
+    }
+}
+
+#[test]
+fn the_example_report_is_what_comes_out() {
+    let folder = checkout();
+    folder.run(&["run", "suites/opening-hours.yaml", "-q"]).expect(4);
+    for name in ["report.md", "report.json", "report.csv"] {
+        let committed = root().join("reports/examples/opening-hours").join(name);
+        let made = folder.read(&format!("reports/opening-hours/latest/{name}"));
+        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+            std::fs::write(&committed, &made).unwrap();
+        }
+        let committed = std::fs::read_to_string(committed).unwrap();
+        assert_eq!(
+            timeless(&committed),
+            timeless(&made),
+            "{name}: run again with UPDATE_SNAPSHOTS=1 and read the change"
+        );
+    }
+}
+
+#[test]
+fn the_suite_in_the_readme_is_one() {
+    let (document, suite, faults) = evalctl::suite::parse(Path::new("suite.yaml"), block("yaml").as_bytes());
+    assert!(faults.is_empty(), "{faults}");
+    let faults = evalctl::suite::check(&document, &suite.unwrap());
+    assert!(faults.is_empty(), "{faults}");
+}
+
+#[test]
+fn the_readme_names_every_command() {
+    let help = Folder::new().run(&["--help"]).expect(0).out;
+    let commands = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    let names = commands.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    for name in names.filter(|name| !name.is_empty() && *name != "help") {
+        assert!(readme().contains(&format!("evalctl {name}")), "`{name}` is not in the README");
+    }
+}
+
+#[test]
+fn the_suites_of_the_repository_are_sound() {
+    let folder = checkout();
+    for entry in std::fs::read_dir(root().join("suites")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        folder.run(&["check", &format!("suites/{name}")]).expect(0);
+    }
+}
+
+/// A run that version 0.1 wrote: every later version reads it, and finds the same figures.
+#[test]
+fn runs_of_past_versions_are_still_read() {
+    let folder = checkout();
+    copy(&root().join("tests/fixtures/run-1"), &folder.path().join("run"));
+    folder.run(&["report", "run", "--format", "json,md,csv"]).expect(4);
+    let stored = std::fs::read_to_string(root().join("tests/fixtures/run-1/report.json")).unwrap();
+    let stored: serde_json::Value = serde_json::from_str(&stored).unwrap();
+    let made = folder.json("run/report.json");
+    for part in ["candidates", "comparisons", "gates"] {
+        assert_eq!(stored[part], made[part], "{part}");
+    }
+}
+
+#[test]
+fn a_run_of_a_newer_format_is_refused_by_name() {
+    let folder = checkout();
+    copy(&root().join("tests/fixtures/run-1"), &folder.path().join("run"));
+    let manifest = folder.read("run/manifest.json").replace("evalctl-run/1", "evalctl-run/2");
+    folder.write("run/manifest.json", manifest);
+    let output = folder.run(&["report", "run"]).expect(5);
+    assert!(output.err.contains("`evalctl-run/2`"), "{}", output.err);
+}
