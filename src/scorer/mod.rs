@@ -123,19 +123,16 @@ pub fn build(spec: &ScorerSpec, schema: Option<&Value>) -> Result<Box<dyn Scorer
 
 /// The metrics that an entry of the suite makes, without building it, in the order of its marks.
 pub fn metric_names(spec: &ScorerSpec) -> Vec<MetricName> {
-    let one = |name: &Option<String>, default: &str, kind| {
-        vec![MetricName { name: name.clone().unwrap_or_else(|| default.to_owned()), kind }]
-    };
+    let metric = |name: String, kind| MetricName { name, kind };
+    let name = spec.name().to_owned();
     match spec {
-        ScorerSpec::Exact(spec) => one(&spec.name, "exact", MetricKind::Binary),
-        ScorerSpec::Contains(spec) => one(&spec.name, "contains", MetricKind::Binary),
-        ScorerSpec::Regex(spec) => one(&spec.name, "regex", MetricKind::Binary),
-        ScorerSpec::Number(spec) => one(&spec.name, "number", MetricKind::Binary),
-        ScorerSpec::Label(spec) => one(&spec.name, "label", MetricKind::Label),
-        ScorerSpec::Schema(spec) => {
-            let mut names = one(&spec.name, "schema", MetricKind::Binary);
-            names.push(MetricName { name: format!("{}.json", names[0].name), kind: MetricKind::Binary });
-            names
+        ScorerSpec::Exact(_) | ScorerSpec::Contains(_) | ScorerSpec::Regex(_) | ScorerSpec::Number(_) => {
+            vec![metric(name, MetricKind::Binary)]
+        }
+        ScorerSpec::Label(_) => vec![metric(name, MetricKind::Label)],
+        ScorerSpec::Schema(_) => {
+            let json = format!("{name}.json");
+            vec![metric(name, MetricKind::Binary), metric(json, MetricKind::Binary)]
         }
     }
 }
