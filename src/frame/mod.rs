@@ -90,7 +90,7 @@ impl CandidateFrame {
             .expect("the builder made this column, and made it of codes")
     }
 
-    /// One value per sample: the mean over its repeats that have one.
+    /// One value per sample: the mean over its repeats, when all of them have one.
     fn per_sample(&self, name: &str, repeats: usize) -> Vec<Option<f64>> {
         let cells: Vec<Option<f64>> = self.numbers(name).iter().collect();
         if repeats == 1 {
@@ -98,7 +98,8 @@ impl CandidateFrame {
         }
         let mean = |of_sample: &[Option<f64>]| {
             let (sum, n) = of_sample.iter().flatten().fold((0.0, 0_u32), |(sum, n), cell| (sum + cell, n + 1));
-            (n > 0).then(|| sum / f64::from(n))
+            // A repeat that failed must not make its sample look better: the sample counts as missing.
+            (n > 0 && of_sample.iter().all(Option::is_some)).then(|| sum / f64::from(n))
         };
         cells.chunks(repeats).map(mean).collect()
     }

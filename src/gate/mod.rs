@@ -174,7 +174,7 @@ fn judge_one(bar: Bar, metric: &str, candidate: &str, summary: &Summary) -> Foun
         },
         Bar::AtMostRatio(bar) => match summary.comparison(candidate, metric) {
             Some(comparison) => match &comparison.ratio {
-                Some(ratio) => judge_figure(ratio, bar, false),
+                Some(ratio) => judge_own(&Estimate { unit: Unit::Ms, ..ratio.clone() }, bar, false),
                 None => Found::nothing(comparison.reason.clone().unwrap_or_else(|| {
                     format!("`{metric}` has no ratio to the baseline: use `non_inferior` for shares")
                 })),
@@ -235,7 +235,7 @@ fn judge_figure(estimate: &Estimate, bar: f64, is_floor: bool) -> Found {
 }
 
 /// Why a passing share or quantile would not pass if every task that has no observation had been the worst it could be.
-/// Of means nothing can be said: one missing value could be anything.
+/// Of means and ratios nothing can be said: one missing value could be anything.
 fn missing_could_undo(estimate: &Estimate, bar: f64, is_floor: bool) -> Option<String> {
     if estimate.missing == 0 {
         return None;
@@ -253,7 +253,7 @@ fn missing_could_undo(estimate: &Estimate, bar: f64, is_floor: bool) -> Option<S
         // The interval moves as its centre would.
         (_, Unit::Share, _) if is_floor => Some(estimate.lower? * n / (n + missing)),
         (_, Unit::Share, _) => Some((estimate.upper? * n + missing) / (n + missing)),
-        _ => return None,
+        _ => return Some(format!("{} values are missing, which could be anything", estimate.missing)),
     };
     let still_passes = end.is_some_and(|end| if is_floor { end >= bar } else { end <= bar });
     (!still_passes).then(|| {
@@ -325,11 +325,14 @@ fn interval(paired: Paired, confidence: f64) -> Option<(f64, f64)> {
 /// Why a passing comparison would not pass if every sample for which only the baseline has a mark had gone against the
 /// candidate.
 fn missing_pairs_could_undo(comparison: &Comparison, margin: f64, is_lower_better: bool) -> Option<String> {
-    if comparison.candidate_missing == 0 || comparison.unit != Unit::Share {
+    let missing = comparison.candidate_missing + comparison.baseline_missing;
+    if missing == 0 {
         return None;
     }
-    let missing = comparison.candidate_missing;
-    let (lower, upper) = match comparison.paired? {
+    let (Some(paired), Unit::Share) = (comparison.paired, comparison.unit) else {
+        return Some(format!("{missing} samples have a value for only one of the two, which could be anything"));
+    };
+    let (lower, upper) = match paired {
         Paired::Binary { discordant, n } => {
             let mut worst = discordant;
             // Against the candidate is wrong where more is better, and a failure where less is.
@@ -346,7 +349,7 @@ fn missing_pairs_could_undo(comparison: &Comparison, margin: f64, is_lower_bette
     };
     let at_worst = if is_lower_better { -upper } else { lower };
     (at_worst <= -margin).then(|| {
-        format!("{missing} samples have a mark for the baseline only; had the candidate lost them, it would not pass")
+        format!("{missing} samples have a mark for only one of the two; had the candidate lost them, it would not pass")
     })
 }
 
