@@ -53,6 +53,13 @@ pub fn write(folder: &Path, report: &Report, summary: &Summary) -> Result<(), Co
 
 fn notes(manifest: &Manifest, plan: &Plan, summary: &Summary, marked: Marked) -> Vec<Note> {
     let mut notes = Vec::new();
+    if plan.digest != manifest.suite_digest {
+        notes.push(note(
+            "other_suite",
+            "marks and gates are those of another suite than the run's own",
+            Some("`evalctl score RUN` marks it by its own suite again"),
+        ));
+    }
     if plan.gates_digest != manifest.gates_digest {
         notes.push(note(
             "gates_changed",

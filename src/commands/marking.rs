@@ -10,7 +10,8 @@ use crate::commands::plan::Plan;
 use crate::frame::{Builder, Facts, RunFrame};
 use crate::scorer::Case;
 use crate::store::{
-    RecordReader, SCORES_FORMAT, ScoreHeader, ScoreReader, ScoreWriter, StoreError, newest_scores, next_scores,
+    MarkedBy, RecordReader, SCORES_FORMAT, ScoreHeader, ScoreReader, ScoreWriter, StoreError, newest_scores,
+    next_scores,
 };
 use crate::types::{Mark, Record, ScoreRow};
 
@@ -65,45 +66,60 @@ impl<'a> Positions<'a> {
     }
 }
 
-/// Marks every answer, writes the next scores file and fills the frame.
+/// Marks every answer, writes the next scores file and fills the frame. `None` when `is_told` to leave off: then nothing
+/// is written. `by` is the suite that marks, when it is not the run's own.
 ///
 /// # Errors
 /// When a file of the run cannot be read or written.
-pub fn mark(folder: &Path, plan: &Plan) -> Result<(RunFrame, Marked), CommandError> {
+pub fn mark(
+    folder: &Path,
+    plan: &Plan,
+    by: Option<MarkedBy>,
+    is_told: &(dyn Fn() -> bool + Sync),
+) -> Result<Option<(RunFrame, Marked)>, CommandError> {
     let header = ScoreHeader {
         format: SCORES_FORMAT.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         suite_digest: plan.digest,
         metrics: plan.metrics.iter().map(|metric| metric.name.clone()).collect(),
+        suite: by,
     };
     let mut writer = ScoreWriter::create(folder, next_scores(folder), &header)?;
-    let result =
-        fill(folder, plan, |record, position| Ok(marks_of(plan, record, position)), |lines| writer.write(lines))?;
-    writer.finish()?;
+    let result = fill(
+        folder,
+        plan,
+        |record, position| Ok(marks_of(plan, record, position)),
+        |lines| writer.write(lines),
+        is_told,
+    )?;
+    if result.is_some() {
+        writer.finish()?;
+    }
     Ok(result)
 }
 
-/// Fills the frame with the marks of the newest scores file.
+/// Fills the frame with the marks of the newest scores file, if this suite made them.
 ///
 /// # Errors
-/// When a file of the run cannot be read, or the marks are not those of the plan's scorers.
+/// When a file of the run cannot be read.
 pub fn load(folder: &Path, plan: &Plan) -> Result<(RunFrame, Marked), CommandError> {
-    let Some(number) = newest_scores(folder) else { return mark(folder, plan) };
-    let mut reader = ScoreReader::open(folder, number)?;
-    let metrics: Vec<&str> = plan.metrics.iter().map(|metric| metric.name.as_str()).collect();
-    if reader.header.metrics != metrics {
-        return mark(folder, plan);
-    }
     let mut rows = HashMap::new();
-    while let Some(row) = reader.next_row()? {
-        rows.insert((row.key, row.digest), row.marks);
+    if let Some(number) = newest_scores(folder) {
+        let mut reader = ScoreReader::open(folder, number)?;
+        // Marks by other scorers, or by another version of these, are no marks of this suite: all is marked anew.
+        if reader.header.suite_digest == plan.digest {
+            while let Some(row) = reader.next_row()? {
+                rows.insert((row.key, row.digest), row.marks);
+            }
+        }
     }
     let stored = |record: &Record, position: Position| {
         let key = (record.key.clone(), record.digest);
         // An answer that came after the marks is marked now; the next `score` writes it down.
         Ok(rows.get(&key).cloned().unwrap_or_else(|| marks_of(plan, record, position)))
     };
-    fill(folder, plan, stored, |_| Ok(()))
+    let filled = fill(folder, plan, stored, |_| Ok(()), &|| false)?;
+    filled.ok_or_else(|| CommandError::Internal("the marking was left off, and nobody had asked for it".to_owned()))
 }
 
 fn marks_of(plan: &Plan, record: &Record, position: Position) -> Vec<Mark> {
@@ -124,13 +140,16 @@ fn fill(
     plan: &Plan,
     marks: impl Fn(&Record, Position) -> Result<Vec<Mark>, StoreError> + Sync,
     mut write: impl FnMut(&[u8]) -> Result<(), StoreError>,
-) -> Result<(RunFrame, Marked), CommandError> {
+    is_told: &(dyn Fn() -> bool + Sync),
+) -> Result<Option<(RunFrame, Marked)>, CommandError> {
     let layout = plan.layout();
     let prices = layout.prices.clone();
     let mut builder = Builder::new(layout);
     let mut marked = Marked::default();
     let positions = Positions::of(plan);
-    let Some(mut reader) = RecordReader::open(folder)? else { return Ok((builder.finish(), marked)) };
+    let Some(mut reader) = RecordReader::open(folder)? else {
+        return Ok(Some((builder.finish(), marked)));
+    };
     let mut block = Vec::new();
     while reader.block(BLOCK, &mut block)? {
         let lines: Vec<&[u8]> = block.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
@@ -161,6 +180,9 @@ fn fill(
             })
             .collect::<Result<_, StoreError>>()?;
         for (rows, written, found) in done {
+            if is_told() {
+                return Ok(None);
+            }
             write(&written)?;
             marked.stale += found.stale;
             marked.unreadable += found.unreadable;
@@ -169,5 +191,5 @@ fn fill(
             }
         }
     }
-    Ok((builder.finish(), marked))
+    Ok(Some((builder.finish(), marked)))
 }

@@ -9,6 +9,7 @@ mod marking;
 mod plan;
 mod run;
 mod session;
+mod signals;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use clap::CommandFactory;
 
 use crate::cli::{Cli, Command, Form, ReportArgs, SchemaArgs, ScoreArgs};
 use crate::report::{self, Format, Note, Report};
-use crate::store::{Folder, Manifest, StoreError};
+use crate::store::{Folder, Manifest, MarkedBy, ScoreReader, StoreError, newest_scores};
 use crate::util::text;
 
 pub use exit::CommandError;
@@ -91,16 +92,9 @@ fn source(path: &Path) -> Result<Source, CommandError> {
 }
 
 /// The plan of a stored run: by its own suite, or by another one.
-fn stored_plan(folder: &Path, suite: Option<&Path>, world: &World<'_>) -> Result<(Manifest, Plan), CommandError> {
+fn stored_plan(folder: &Path, other: Option<Source>, world: &World<'_>) -> Result<(Manifest, Plan), CommandError> {
     let manifest = Manifest::read(folder)?;
-    let source = match suite {
-        Some(path) => source(path)?,
-        None => Source {
-            shown: manifest.suite_path.clone(),
-            folder: manifest.suite_path.parent().unwrap_or(Path::new(".")).to_owned(),
-            bytes: manifest.suite_text.clone().into_bytes(),
-        },
-    };
+    let source = other.unwrap_or_else(|| stored_source(&manifest.suite_path, &manifest.suite_text));
     let options = Options { candidates: manifest.only.clone(), limit: manifest.limit, is_live: false };
     let mut plan = plan::prepare(&source, &options, world.environment)?;
     // What was asked stands in the manifest; a file of answers may have gone since.
@@ -112,17 +106,36 @@ fn stored_plan(folder: &Path, suite: Option<&Path>, world: &World<'_>) -> Result
     Ok((manifest, plan))
 }
 
+/// A suite whose text is stored, at the place where it stood.
+fn stored_source(path: &Path, text: &str) -> Source {
+    let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
+    Source { shown: path.to_owned(), folder, bytes: text.as_bytes().to_vec() }
+}
+
 fn score(args: &ScoreArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
-    let (manifest, plan) = stored_plan(&args.run, args.suite.as_deref(), world)?;
+    let other = args.suite.as_deref().map(source).transpose()?;
+    let (manifest, plan) = stored_plan(&args.run, other, world)?;
     let folder = Folder::take(&args.run)?;
-    let (frame, marked) = marking::mark(folder.path(), &plan)?;
+    let by = args.suite.as_deref().filter(|_| plan.digest != manifest.suite_digest).map(|path| MarkedBy {
+        path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        text: plan.text.clone(),
+    });
+    // Nobody listens to signals here, so they end the process.
+    let marked = marking::mark(folder.path(), &plan, by, &|| false)?;
+    let (frame, marked) = marked.ok_or_else(|| CommandError::Internal("the marking was left off".to_owned()))?;
     let report = finish::report(&manifest, &plan, &frame, marked, &folder.run_id());
     finish::write(folder.path(), &report.document, &report.summary)?;
     show(world, &report.document, if args.json { Form::Json } else { Form::Terminal })
 }
 
 fn render(args: &ReportArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
-    let (manifest, plan) = stored_plan(&args.run, None, world)?;
+    // The verdict is by the suite whose marks it rests on.
+    let by = match newest_scores(&args.run) {
+        Some(number) => ScoreReader::open(&args.run, number)?.header.suite,
+        None => None,
+    };
+    let other = by.map(|by| stored_source(&by.path, &by.text));
+    let (manifest, plan) = stored_plan(&args.run, other, world)?;
     let (frame, marked) = marking::load(&args.run, &plan)?;
     let run_id = args.run.canonicalize().unwrap_or_else(|_| args.run.clone());
     let run_id = run_id.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -10,7 +10,7 @@ use crate::commands::cases::{Ask, Cases};
 use crate::dataset::{Dataset, Indexed, Selection};
 use crate::engine::{self, FailureBudget, RetryRule};
 use crate::frame::{Layout, MetricColumn, Settings};
-use crate::gate::Bar;
+use crate::gate::{self, Bar};
 use crate::provider::{
     Command, DEFAULT_BASE_URL, Http, HttpProvider, OpenAiChat, Provider, Recorded, RowTest, Scripted, is_loopback,
 };
@@ -34,6 +34,9 @@ const DEFAULT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(120)
 
 /// Retries when the suite does not say.
 const DEFAULT_RETRIES: u32 = 3;
+
+/// Tasks that a run may have: what is known of each is held in memory until the report.
+const MAX_TASKS: u64 = 50_000_000;
 
 /// Looks up a variable of the environment.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -85,6 +88,8 @@ pub struct Plan {
     pub metrics: Vec<MetricColumn>,
     /// How a sample becomes a request.
     pub asking: Arc<Asking>,
+    /// Knows every key and every other secret of the candidates.
+    pub redactor: Redactor,
 }
 
 /// A candidate of the plan.
@@ -225,7 +230,8 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
     let (document, suite, mut faults) = suite::parse(&source.shown, &source.bytes);
     let Some(mut suite) = suite else { return Err(faults) };
     faults.0.extend(suite::check(&document, &suite).0);
-    let mut work = Work { source, document: &document, faults, environment, schemas: HashMap::new() };
+    let mut work =
+        Work { source, document: &document, faults, environment, schemas: HashMap::new(), secrets: Vec::new() };
     // Positions count candidates as they stand in the file, so the choice comes after whatever names them.
     let schema = suite.output.as_ref().and_then(|output| work.schema(&at!["output", "schema"], &output.schema));
     let scorers = work.scorers(&suite, schema.as_ref());
@@ -238,7 +244,14 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
         drafts.extend(work.candidate(spec, *position, &suite, &asking, options.is_live));
     }
     let read = work.dataset(&suite, options.limit, &asking, &drafts);
-    let Work { faults, .. } = work;
+    if let Some((_, scan, _)) = &read {
+        let tasks = scan.samples.saturating_mul(u64::from(suite.repeats)).saturating_mul(suite.candidates.len() as u64);
+        if tasks > MAX_TASKS {
+            let message = format!("samples × repeats × candidates are {tasks} tasks, and a run takes {MAX_TASKS}");
+            work.fault_help(&at!["dataset"], message, Some("take fewer samples with `select.limit`".to_owned()));
+        }
+    }
+    let Work { faults, secrets, .. } = work;
     let (true, Some((dataset, scan, cases)), Some(scorers)) = (faults.is_empty(), read, scorers) else {
         return Err(faults);
     };
@@ -266,6 +279,7 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
         candidates,
         scorers,
         asking,
+        redactor: Redactor::new(secrets),
     })
 }
 
@@ -276,6 +290,8 @@ struct Work<'a> {
     faults: Faults,
     environment: Environment<'a>,
     schemas: HashMap<String, Option<Value>>,
+    /// Keys, and the values of variables that go into headers and to programs.
+    secrets: Vec<Secret>,
 }
 
 /// A candidate on its way into the plan.
@@ -416,6 +432,8 @@ impl Work<'_> {
 
     /// Leaves only the chosen candidates in the suite; gives their positions in the file.
     fn choose(&mut self, suite: &mut Suite, options: &Options) -> Vec<usize> {
+        let baseline = suite.baseline.clone();
+        let baseline = baseline.as_deref();
         let known: Vec<String> = suite.candidates.iter().map(|candidate| candidate.id.clone()).collect();
         for id in &options.candidates {
             if !known.contains(id) {
@@ -435,6 +453,12 @@ impl Work<'_> {
             index += 1;
             positions.contains(&(index - 1))
         });
+        let is_judged = |gate| suite.candidates.iter().any(|chosen| gate::applies(gate, &chosen.id, baseline));
+        if !options.candidates.is_empty() && !suite.gates.is_empty() && !suite.gates.iter().any(is_judged) {
+            let mut fault = Fault::new(Place::default(), "`--candidate` leaves nobody whom a gate of the suite judges");
+            fault.help = Some("name a candidate besides the baseline, or take the gates out of the suite".to_owned());
+            self.faults.push(fault);
+        }
         positions
     }
 
@@ -530,7 +554,6 @@ impl Work<'_> {
     /// A candidate over HTTP: its key, headers and address.
     fn openai(&mut self, openai: &OpenAiSpec, spec: &CandidateSpec, position: usize) -> Option<Arc<dyn Provider>> {
         let base_url = base_url(openai);
-        let mut secrets = Vec::new();
         let variable = match &openai.api_key_env {
             Some(variable) => Some(variable.as_str()),
             None if is_loopback(base_url) => None,
@@ -553,12 +576,12 @@ impl Work<'_> {
             }
             key.map(Secret::new)
         });
-        secrets.extend(key.clone());
+        self.secrets.extend(key.clone());
         let mut headers = BTreeMap::new();
         for (name, written) in &spec.headers {
             match expand(written, self.environment) {
                 Ok((value, used)) => {
-                    secrets.extend(used.into_iter().map(Secret::new));
+                    self.secrets.extend(used.into_iter().filter(|value| !is_word(value)).map(Secret::new));
                     headers.insert(name.clone(), value);
                 }
                 Err(variable) => {
@@ -576,8 +599,7 @@ impl Work<'_> {
             return None;
         }
         let dialect = OpenAiChat::new(openai, spec.structured);
-        let (http, redactor) = (Http::shared(), Redactor::new(secrets));
-        match HttpProvider::new(&http, Box::new(dialect), base_url, &headers, key, redactor) {
+        match HttpProvider::new(&Http::shared(), Box::new(dialect), base_url, &headers, key) {
             Ok(provider) => Some(Arc::new(provider)),
             Err(message) => {
                 self.fault(&at!["candidates", position, "openai", "base_url"], message);
@@ -595,6 +617,9 @@ impl Work<'_> {
         for name in ["PATH", "HOME", "LANG", "TMPDIR"].into_iter().chain(command.env.iter().map(String::as_str)) {
             match (self.environment)(name) {
                 Some(value) => {
+                    if command.env.iter().any(|wanted| wanted == name) && !is_word(&value) {
+                        self.secrets.push(Secret::new(value.as_str()));
+                    }
                     environment.insert(name.to_owned(), value);
                 }
                 None if command.env.iter().any(|wanted| wanted == name) => {
@@ -749,6 +774,13 @@ impl Work<'_> {
 
 fn base_url(openai: &OpenAiSpec) -> &str {
     openai.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL)
+}
+
+/// Whether a variable's value is an ordinary word or number (`staging`, `true`, `8080`): taken out of answers as a
+/// secret it would change what is marked.
+fn is_word(value: &str) -> bool {
+    let is_short = value.len() < 16;
+    is_short && (value.chars().all(|c| c.is_alphabetic()) || value.chars().all(|c| c.is_ascii_digit() || c == '.'))
 }
 
 /// Replaces `${NAME}` by the variable's value; gives the values used, or the first variable that is not set.

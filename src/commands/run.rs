@@ -12,8 +12,9 @@ use crate::commands::exit::CommandError;
 use crate::commands::marking::{self, Position, Positions};
 use crate::commands::plan::{self, Options, Plan};
 use crate::commands::session::{self, Done, Ended};
+use crate::commands::signals::Signals;
 use crate::commands::{World, finish, show, source};
-use crate::engine::{Candidate, FailureBudget, Stop};
+use crate::engine::{Candidate, FailureBudget, Rules, Stop};
 use crate::report::{Progress, ProgressKind};
 use crate::store::{
     Folder, Identity, Manifest, RUN_FORMAT, RecordReader, RecordWriter, Session, StoreError, latest, new_folder,
@@ -39,8 +40,10 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
         other => other.into(),
     };
     let folder = Folder::take(&path).map_err(unusable)?;
+    // First of all the manifest: a run that is not ours to go on with stays as it is.
+    let stored = if args.resume { Some(resumable(folder.path(), &plan)?) } else { None };
     let (mut records, healed) = RecordWriter::open(folder.path()).map_err(unusable)?;
-    let mut manifest = manifest(args, &source.shown, &plan, folder.path())?;
+    let mut manifest = manifest(args, &source.shown, &plan, stored);
     if healed.torn_bytes > 0 {
         let text = format!("the last line of records.jsonl was torn ({} bytes) and was cut off", healed.torn_bytes);
         say(world, &format!("note: {text}; its task is asked again"));
@@ -58,8 +61,15 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
         let ended: u64 = (0..plan.candidates.len()).map(|candidate| found.done.of(candidate)).sum();
         say(world, &format!("resuming {}: {ended} of {} tasks have ended", shown(folder.path()), plan.tasks()));
     }
+    let mut signals = None;
     if !found.done.is_all() {
-        let ended = drive(args, &mut plan, &mut records, found, world)
+        let on_first = || {
+            // That this cannot be said must not keep the run from stopping.
+            let _ = writeln!(io::stderr(), "stopping: finishing what is under way; once more (Ctrl-C) leaves at once");
+        };
+        let signals =
+            signals.insert(Signals::listen(on_first).map_err(|error| CommandError::Internal(error.to_string()))?);
+        let ended = drive(args, &mut plan, &mut records, found, signals, world)
             .and_then(|ended| records.sync().map(|()| ended))
             .map_err(|source| {
                 let path = records.path().to_owned();
@@ -75,7 +85,14 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
             }
         }
     }
-    let (frame, marked) = marking::mark(folder.path(), &plan)?;
+    // Told once, a run still marks and reports what it has; told again, or only now, it leaves that to `score`.
+    let before = signals.as_ref().map_or(0, Signals::count);
+    let is_told = || signals.as_ref().is_some_and(|signals| signals.count() > before);
+    let Some((frame, marked)) = marking::mark(folder.path(), &plan, None, &is_told)? else {
+        let score = format!("evalctl score {}", quoted(folder.path()));
+        say(world, &format!("left before the report; all answers are kept, mark them with: {score}"));
+        return Ok(3);
+    };
     let report = finish::report(&manifest, &plan, &frame, marked, &folder.run_id());
     finish::write(folder.path(), &report.document, &report.summary)?;
     let form = if args.json { Form::Json } else { Form::Terminal };
@@ -112,6 +129,8 @@ fn choose_folder(args: &RunArgs, plan: &Plan) -> Result<PathBuf, CommandError> {
     if holds_run && args.fresh {
         let number = (1..).find(|number| !numbered(out, *number).exists()).unwrap_or(1);
         let kept = numbered(out, number);
+        // Nobody may be writing to it.
+        let _held = Folder::take(out)?;
         std::fs::rename(out, &kept).map_err(|error| {
             let message = format!("could not move `{}` to `{}`: {error}", out.display(), kept.display());
             CommandError::usage(message, "move it yourself, or name another folder with `--out`")
@@ -122,7 +141,30 @@ fn choose_folder(args: &RunArgs, plan: &Plan) -> Result<PathBuf, CommandError> {
             "go on with it by `--resume`, keep it aside by `--fresh`, or name another folder",
         ));
     }
+    if !holds_run && out.join("records.jsonl").metadata().is_ok_and(|facts| facts.len() > 0) {
+        return Err(CommandError::usage(
+            format!("`{}` holds a `records.jsonl` that belongs to no run", shown(out)),
+            "name another folder with `--out`",
+        ));
+    }
     Ok(out.clone())
+}
+
+/// The manifest of a run that is to be gone on with.
+fn resumable(folder: &Path, plan: &Plan) -> Result<Manifest, CommandError> {
+    let stored = Manifest::read(folder)?;
+    if stored.suite != plan.suite.name {
+        return Err(CommandError::usage(
+            format!(
+                "`{}` holds a run of the suite `{}`, and this suite is `{}`",
+                shown(folder),
+                crate::util::text::visible(&stored.suite),
+                crate::util::text::visible(&plan.suite.name)
+            ),
+            "resume it with its own suite, or name another folder with `--out`",
+        ));
+    }
+    Ok(stored)
 }
 
 /// Where the runs of a suite are.
@@ -137,19 +179,26 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
 }
 
 /// The manifest of this session: a new one, or the stored one with one more session.
-fn manifest(args: &RunArgs, suite: &Path, plan: &Plan, folder: &Path) -> Result<Manifest, CommandError> {
+fn manifest(args: &RunArgs, suite: &Path, plan: &Plan, stored: Option<Manifest>) -> Manifest {
     let now = clock::rfc3339(clock::wall());
     let session = Session {
         started: now.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         suite_digest: plan.digest,
+        suite_text: None,
         notes: Vec::new(),
     };
-    let (started, gates_digest, mut sessions) = if args.resume {
-        let stored = Manifest::read(folder)?;
-        (stored.started, stored.gates_digest, stored.sessions)
-    } else {
-        (now, plan.gates_digest, Vec::new())
+    // What the first session set stays: the bar, and the golden set that it was set for.
+    let (started, gates_digest, dataset_digest, mut sessions) = match stored {
+        None => (now, plan.gates_digest, plan.dataset_digest, Vec::new()),
+        Some(stored) => {
+            let mut sessions = stored.sessions;
+            // A suite that changes since keeps its old text with the session that last used it.
+            if let Some(last) = sessions.last_mut().filter(|last| last.suite_digest != plan.digest) {
+                last.suite_text = Some(stored.suite_text);
+            }
+            (stored.started, stored.gates_digest, stored.dataset_digest, sessions)
+        }
     };
     sessions.push(session);
     let identity = |candidate: &plan::Planned| Identity {
@@ -157,7 +206,7 @@ fn manifest(args: &RunArgs, suite: &Path, plan: &Plan, folder: &Path) -> Result<
         provider: candidate.provider.clone(),
         identity: candidate.identity,
     };
-    Ok(Manifest {
+    Manifest {
         format: RUN_FORMAT.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         suite: plan.suite.name.clone(),
@@ -165,7 +214,7 @@ fn manifest(args: &RunArgs, suite: &Path, plan: &Plan, folder: &Path) -> Result<
         suite_text: plan.text.clone(),
         suite_digest: plan.digest,
         gates_digest,
-        dataset_digest: plan.dataset_digest,
+        dataset_digest,
         samples: plan.cases.len() as u64,
         tasks: plan.tasks(),
         only: args.choice.candidates.clone(),
@@ -174,7 +223,7 @@ fn manifest(args: &RunArgs, suite: &Path, plan: &Plan, folder: &Path) -> Result<
         candidates: plan.candidates.iter().map(identity).collect(),
         started,
         sessions,
-    })
+    }
 }
 
 /// What earlier sessions of the run left.
@@ -228,6 +277,7 @@ fn drive(
     plan: &mut Plan,
     records: &mut RecordWriter,
     found: Found,
+    signals: &Signals,
     world: &mut World<'_>,
 ) -> io::Result<Ended> {
     let Found { done, failed, clock_base } = found;
@@ -256,16 +306,15 @@ fn drive(
     };
     let mut progress = Progress::new(kind, lines, Clock::new(), Box::new(spend), Box::new(io::stderr()));
     let tasks = session::tasks(plan, done);
-    let seed = plan.suite.seed;
-    let deadline = plan.suite.limits.deadline();
+    let rules = Rules {
+        seed: plan.suite.seed,
+        deadline: plan.suite.limits.deadline(),
+        clock: Clock::resuming(clock_base),
+        redactor: plan.redactor.clone(),
+    };
     let ended = {
         let mut sinks: [&mut (dyn Sink + Send); 2] = [records, &mut progress];
-        let on_stop = || {
-            // That this cannot be said must not keep the run from stopping.
-            let _ =
-                writeln!(io::stderr(), "stopping: waiting for what is in flight; once more (Ctrl-C) leaves at once");
-        };
-        session::drive(tasks, fleet, seed, deadline, clock_base, &mut sinks, on_stop)
+        session::drive(tasks, fleet, rules, &mut sinks, signals)
     };
     progress.finish();
     let _ = world.err.flush();
@@ -291,10 +340,21 @@ fn shown(path: &Path) -> String {
 }
 
 fn resume_command(args: &RunArgs, folder: &Path) -> String {
-    let suite = shown(&args.suite);
-    let candidates: String = args.choice.candidates.iter().map(|id| format!(" --candidate {id}")).collect();
+    let suite = quoted(&args.suite);
+    let candidate = |id: &String| format!(" --candidate {}", quoted(Path::new(id)));
+    let candidates: String = args.choice.candidates.iter().map(candidate).collect();
     let limit = args.choice.limit.map(|limit| format!(" --limit {limit}")).unwrap_or_default();
-    format!("evalctl run {suite} --out {} --resume{candidates}{limit}", shown(folder))
+    format!("evalctl run {suite} --out {} --resume{candidates}{limit}", quoted(folder))
+}
+
+/// As a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = shown(path);
+    let is_plain = |c: char| c.is_alphanumeric() || "_-./:=@%+,".contains(c);
+    if !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// A line for people. That nobody can read it is no reason to stop.

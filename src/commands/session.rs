@@ -2,16 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use crate::commands::cases::Cases;
 use crate::commands::plan::{Asked, Plan};
+use crate::commands::signals::Signals;
 use crate::engine::{self, Candidate, Rules, Stop};
 use crate::types::{RunEvent, Sink, Task, TaskKey};
-use crate::util::clock::Clock;
 
 /// Events that may wait to be written; the engine waits when there are more.
 const WAITING: usize = 1024;
@@ -116,24 +114,22 @@ pub fn tasks(plan: &Plan, done: Done) -> impl Iterator<Item = Result<(usize, Tas
 pub fn drive(
     tasks: impl Iterator<Item = Result<(usize, Task), String>> + Send + 'static,
     fleet: Vec<Candidate>,
-    seed: u64,
-    deadline: Option<Duration>,
-    clock_base: Duration,
+    rules: Rules,
     sinks: &mut [&mut (dyn Sink + Send)],
-    on_stop: impl Fn() + Sync,
+    signals: &Signals,
 ) -> io::Result<Ended> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (sender, receiver) = mpsc::channel(WAITING);
-    let stop = CancellationToken::new();
+    // The engine cancels its own token, too, when a candidate fails too often: that nobody has asked for.
+    let stop = signals.first().child_token();
     let (ended, written) = std::thread::scope(|scope| {
         let writer =
             std::thread::Builder::new().name("sinks".to_owned()).spawn_scoped(scope, || drain(receiver, sinks))?;
         let ended = runtime.block_on(async {
-            let rules = Rules { seed, deadline, clock: Clock::resuming(clock_base) };
-            let work = engine::drive(tasks, fleet, rules, sender, stop.clone());
+            let work = engine::drive(tasks, fleet, rules, sender, stop);
             tokio::select! {
                 why = work => why.map_or(Ended::Done, Ended::Stopped),
-                () = told_twice(&stop, &on_stop) => Ended::Abandoned,
+                () = signals.second().cancelled() => Ended::Abandoned,
             }
         });
         // Whatever is still in flight ends here; so does the last sender of events, and with it the writer.
@@ -153,30 +149,6 @@ fn drain(mut receiver: mpsc::Receiver<RunEvent>, sinks: &mut [&mut (dyn Sink + S
         }
         // This frees the slots: the records are on disk.
         batch.clear();
-    }
-    Ok(())
-}
-
-/// Ends when the process was told a second time to stop; the first time, `stop` is cancelled.
-async fn told_twice(stop: &CancellationToken, on_stop: &(impl Fn() + Sync)) {
-    if told().await.is_err() {
-        return std::future::pending().await;
-    }
-    stop.cancel();
-    on_stop();
-    if told().await.is_err() {
-        std::future::pending().await
-    }
-}
-
-/// Ctrl-C, or the signal that asks a process to end.
-async fn told() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ pub use retry::RetryRule;
 use crate::provider::{Provider, Refusal, collect};
 use crate::types::{Attempt, Record, RunEvent, Slot, Task};
 use crate::util::clock::Clock;
+use crate::util::secret::Redactor;
 
 /// A live candidate.
 pub struct Candidate {
@@ -74,12 +75,17 @@ pub struct Rules {
     pub deadline: Option<Duration>,
     /// Gives the instants of records.
     pub clock: Clock,
+    /// Knows the keys of all candidates and takes them out of what comes back.
+    pub redactor: Redactor,
 }
 
 /// Packs of tasks that may wait in a candidate's queue. A pack has a task for each slot, so that the feeder is not woken
 /// for every single task; together with the pack that is being filled and the one in work, a candidate can be four tasks
 /// a slot ahead of the slowest.
 const QUEUED_PACKS: usize = 2;
+
+/// How often the sinks hear that time passes.
+const TICK: Duration = Duration::from_millis(250);
 
 /// Carries out `tasks` (each with the index of its candidate) until they end or `stop` is cancelled. What is in flight
 /// when it stops is finished; nothing new is sent and no retry begins. The events' receiver decides the pace: a slow
@@ -112,14 +118,19 @@ where
         let shared = Arc::clone(&shared);
         tokio::task::spawn_blocking(move || feed(tasks, queues, &shared))
     };
-    let deadline = shared.rules.deadline;
-    let all = async { while slots.join_next().await.is_some() {} };
-    tokio::pin!(all);
-    tokio::select! {
-        () = &mut all => {}
-        after = expire(deadline) => {
-            shared.halt(Stop::Deadline { after });
-            all.await;
+    let expired = expire(shared.rules.deadline);
+    tokio::pin!(expired);
+    let mut ticks = tokio::time::interval(TICK);
+    let mut is_late = false;
+    loop {
+        tokio::select! {
+            ended = slots.join_next() => if ended.is_none() { break },
+            after = &mut expired, if !is_late => {
+                is_late = true;
+                shared.halt(Stop::Deadline { after });
+            }
+            // A full channel has news enough.
+            _ = ticks.tick() => drop(shared.events.try_send(RunEvent::Tick)),
         }
     }
     // The queues are closed by now, so the feeder ends at its next task; only a panic in it could be an error here.
@@ -240,7 +251,8 @@ async fn carry_out(index: usize, candidate: &Candidate, task: Task, slot: Slot, 
     let clock = shared.rules.clock;
     let mut retried = Vec::new();
     loop {
-        let attempted = collect(&*candidate.provider, &task.request, candidate.timeout, clock).await;
+        let attempted =
+            collect(&*candidate.provider, &task.request, candidate.timeout, clock, &shared.rules.redactor).await;
         let outcome = match attempted.outcome {
             Ok(response) => Ok(response),
             Err(refusal) => {

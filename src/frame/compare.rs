@@ -49,6 +49,7 @@ struct Joined {
     baseline: Vec<f64>,
     candidate_missing: u64,
     baseline_missing: u64,
+    both_missing: u64,
 }
 
 impl Pair<'_> {
@@ -86,6 +87,7 @@ impl Pair<'_> {
             baseline: Vec::new(),
             candidate_missing: 0,
             baseline_missing: 0,
+            both_missing: 0,
         };
         for (sample, pair) in candidate.into_iter().zip(baseline).enumerate() {
             match pair {
@@ -96,7 +98,7 @@ impl Pair<'_> {
                 }
                 (None, Some(_)) => joined.candidate_missing += 1,
                 (Some(_), None) => joined.baseline_missing += 1,
-                (None, None) => {}
+                (None, None) => joined.both_missing += 1,
             }
         }
         joined
@@ -116,6 +118,7 @@ impl Pair<'_> {
             n: joined.samples.len() as u64,
             candidate_missing: joined.candidate_missing,
             baseline_missing: joined.baseline_missing,
+            both_missing: joined.both_missing,
             method,
             p_value: None,
             bootstrap: None,
@@ -296,7 +299,7 @@ impl Pair<'_> {
             upper: None,
             confidence,
             n: joined.samples.len() as u64,
-            missing: joined.candidate_missing + joined.baseline_missing,
+            missing: joined.candidate_missing + joined.baseline_missing + joined.both_missing,
             upper_at_worst: None,
             method: Method::RatioOfMeans,
             reason: None,
@@ -376,7 +379,7 @@ impl Pair<'_> {
             upper: ratio.upper,
             confidence: self.settings.confidence,
             n: comparison.n,
-            missing: joined.candidate_missing + joined.baseline_missing,
+            missing: joined.candidate_missing + joined.baseline_missing + joined.both_missing,
             upper_at_worst: None,
             method: Method::Bootstrap,
             reason: if baseline > 0.0 { ratio.reason } else { Some("the baseline's quantile is 0".to_owned()) },

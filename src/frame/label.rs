@@ -3,7 +3,7 @@
 use crate::frame::build::{expected_column, predicted_column};
 use crate::frame::{CandidateFrame, Layout, RESAMPLES, Settings};
 use crate::stats;
-use crate::types::{ClassFigures, Confusion, Estimate, Method, Unit};
+use crate::types::{ClassFigures, Confusion, ConfusionCell, Estimate, Method, Unit};
 
 /// One answer of a sample that has a right class: (expected, predicted) as codes.
 type Pair = (u32, Option<u32>);
@@ -138,45 +138,44 @@ pub(super) fn confusions(layout: &Layout, candidate: &CandidateFrame, confidence
 }
 
 fn table(metric: &str, classes: &[String], answers: &Answers, confidence: f64) -> Confusion {
-    let mut cells = std::collections::BTreeMap::<(u32, Option<u32>), u64>::new();
-    for pair in answers.pairs.iter().flatten() {
-        *cells.entry(*pair).or_insert(0) += 1;
+    let mut counts = std::collections::HashMap::<Pair, u64>::new();
+    let mut tallies = vec![Tally::default(); classes.len()];
+    let mut said = vec![0_u64; classes.len()];
+    for &(expected, predicted) in answers.pairs.iter().flatten() {
+        *counts.entry((expected, predicted)).or_insert(0) += 1;
+        let is_right = predicted == Some(expected);
+        tallies[expected as usize].support += 1;
+        tallies[expected as usize].right += u64::from(is_right);
+        if let Some(predicted) = predicted {
+            said[predicted as usize] += 1;
+            tallies[predicted as usize].wrongly_said += u64::from(!is_right);
+        }
     }
     let name = |code: u32| classes[code as usize].as_str();
-    let mut rows: Vec<u32> = cells.keys().map(|(expected, _)| *expected).collect();
-    rows.sort_by_key(|code| name(*code));
-    rows.dedup();
-    // Right classes first, then whatever else was answered, then no label at all.
-    let mut others: Vec<u32> =
-        cells.keys().filter_map(|(_, predicted)| *predicted).filter(|code| !rows.contains(code)).collect();
-    others.sort_by_key(|code| name(*code));
-    others.dedup();
-    let mut columns: Vec<Option<u32>> = rows.iter().chain(&others).copied().map(Some).collect();
-    if cells.keys().any(|(_, predicted)| predicted.is_none()) {
-        columns.push(None);
-    }
-    let count = |row: u32, column: Option<u32>| cells.get(&(row, column)).copied().unwrap_or(0);
-    let figures = rows.iter().map(|row| {
-        let right = count(*row, Some(*row));
-        let said: u64 = rows.iter().map(|other| count(*other, Some(*row))).sum();
-        let support: u64 = columns.iter().map(|column| count(*row, *column)).sum();
+    let mut cells: Vec<(Pair, u64)> = counts.into_iter().collect();
+    // `None`, no label, stands last.
+    cells.sort_by_key(|((expected, predicted), _)| (name(*expected), predicted.is_none(), predicted.map(name)));
+    let mut rows: Vec<usize> = (0..classes.len()).filter(|class| tallies[*class].support > 0).collect();
+    rows.sort_by_key(|class| &classes[*class]);
+    let figures = rows.into_iter().map(|class| {
+        let Tally { right, support, .. } = tallies[class];
         let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
         let interval = |part, whole| stats::wilson(part, whole, confidence).map(|i| (i.lower, i.upper));
         ClassFigures {
-            class: name(*row).to_owned(),
-            precision: share(right, said),
-            precision_interval: interval(right, said),
+            class: classes[class].clone(),
+            precision: share(right, said[class]),
+            precision_interval: interval(right, said[class]),
             recall: share(right, support),
             recall_interval: interval(right, support),
-            f1: Tally { right, wrongly_said: said - right, support }.f1(),
+            f1: tallies[class].f1(),
             support,
+            predicted: said[class],
         }
     });
-    Confusion {
-        metric: metric.to_owned(),
-        predicted: columns.iter().map(|column| column.map(|code| name(code).to_owned())).collect(),
-        expected: rows.iter().map(|row| name(*row).to_owned()).collect(),
-        counts: rows.iter().map(|row| columns.iter().map(|column| count(*row, *column)).collect()).collect(),
-        classes: figures.collect(),
-    }
+    let cell = |((expected, predicted), count): (Pair, u64)| ConfusionCell {
+        expected: name(expected).to_owned(),
+        predicted: predicted.map(|code| name(code).to_owned()),
+        count,
+    };
+    Confusion { metric: metric.to_owned(), classes: figures.collect(), cells: cells.into_iter().map(cell).collect() }
 }

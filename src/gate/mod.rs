@@ -105,18 +105,22 @@ fn is_lower_better(metric: &str) -> bool {
         || ["latency_ms.", "ttft_ms.", "tpot_ms."].iter().any(|prefix| metric.starts_with(prefix))
 }
 
+/// Whether a gate judges a candidate: one of those it names, else any but the baseline.
+pub fn applies(gate: &GateSpec, candidate: &str, baseline: Option<&str>) -> bool {
+    if gate.candidates.is_empty() {
+        Some(candidate) != baseline
+    } else {
+        gate.candidates.iter().any(|named| named == candidate)
+    }
+}
+
 /// Judges every gate for every candidate that it applies to: those it names, else all but the baseline.
 pub fn judge(gates: &[GateSpec], summary: &Summary, baseline: Option<&str>) -> Vec<Judgement> {
     let mut judgements = Vec::new();
     for (index, gate) in gates.iter().enumerate() {
         let Some(bar) = Bar::of(gate) else { continue };
         for candidate in &summary.candidates {
-            let applies = if gate.candidates.is_empty() {
-                Some(candidate.id.as_str()) != baseline
-            } else {
-                gate.candidates.contains(&candidate.id)
-            };
-            if applies {
+            if applies(gate, &candidate.id, baseline) {
                 let found = judge_one(bar, &gate.metric, &candidate.id, summary);
                 judgements.push(found.into_judgement(index, &candidate.id));
             }
@@ -322,15 +326,15 @@ fn interval(paired: Paired, confidence: f64) -> Option<(f64, f64)> {
     }
 }
 
-/// Why a passing comparison would not pass if every sample for which only the baseline has a mark had gone against the
+/// Why a passing comparison would not pass if every sample for which one of the two has no mark had gone against the
 /// candidate.
 fn missing_pairs_could_undo(comparison: &Comparison, margin: f64, is_lower_better: bool) -> Option<String> {
-    let missing = comparison.candidate_missing + comparison.baseline_missing;
+    let missing = comparison.candidate_missing + comparison.baseline_missing + comparison.both_missing;
     if missing == 0 {
         return None;
     }
     let (Some(paired), Unit::Share) = (comparison.paired, comparison.unit) else {
-        return Some(format!("{missing} samples have a value for only one of the two, which could be anything"));
+        return Some(format!("{missing} samples lack a value of one of the two, which could be anything"));
     };
     let (lower, upper) = match paired {
         Paired::Binary { discordant, n } => {
@@ -341,15 +345,20 @@ fn missing_pairs_could_undo(comparison: &Comparison, margin: f64, is_lower_bette
             interval(Paired::Binary { discordant: worst, n: n + missing }, 1.0 - 2.0 * ALPHA)?
         }
         Paired::Mean { difference, se, df, n, variance } => {
-            let share = missing as f64 / (n + missing) as f64;
+            let (old, new) = (n as f64, missing as f64);
+            let all = old + new;
             let against = if is_lower_better { 1.0 } else { -1.0 };
-            let difference = difference * (1.0 - share) + against * share;
+            // Two groups put together: what each varies in itself, and how far they lie apart.
+            let within = se * se * old * (old - 1.0) / (all * (all - 1.0));
+            let between = old * new * (difference - against).powi(2) / (all * all * (all - 1.0));
+            let difference = (difference * old + against * new) / all;
+            let se = (within + between).sqrt();
             interval(Paired::Mean { difference, se, df, n, variance }, 1.0 - 2.0 * ALPHA)?
         }
     };
     let at_worst = if is_lower_better { -upper } else { lower };
     (at_worst <= -margin).then(|| {
-        format!("{missing} samples have a mark for only one of the two; had the candidate lost them, it would not pass")
+        format!("{missing} samples lack a mark of one of the two; had the candidate lost them, it would not pass")
     })
 }
 
@@ -404,6 +413,7 @@ mod tests {
             n,
             candidate_missing,
             baseline_missing: 0,
+            both_missing: 0,
             method: Method::Tango,
             p_value: None,
             bootstrap: None,
@@ -443,6 +453,73 @@ mod tests {
         let judged = verdict(r#"{"metric":"label","non_inferior":{"margin":0.05}}"#, &gaps);
         assert_eq!(judged.verdict, Verdict::Inconclusive);
         assert!(judged.reason.contains("60 samples"), "{judged:?}");
+    }
+
+    #[test]
+    fn whoever_misses_a_sample_it_counts_against_a_pass() {
+        let judge = |candidate, baseline, both| {
+            let mut gaps = comparison(12, 20, 500, candidate);
+            (gaps.baseline_missing, gaps.both_missing) = (baseline, both);
+            verdict(r#"{"metric":"label","non_inferior":{"margin":0.05}}"#, &summary(vec![], vec![gaps])).verdict
+        };
+        assert_eq!(judge(0, 0, 0), Verdict::Pass);
+        assert_eq!([judge(60, 0, 0), judge(0, 60, 0), judge(0, 0, 60)], [Verdict::Inconclusive; 3]);
+        assert_eq!([judge(2, 0, 0), judge(0, 2, 0), judge(0, 0, 2)], [Verdict::Pass; 3], "few enough do not matter");
+    }
+
+    /// 100 differences of mean 0 and standard deviation 0.1 with 10 that went wholly against the candidate: mean
+    /// -1/11; variance (99 · 0.01 + 100 · 10 / 110) / 109 = 0.092485, standard error 0.028996.
+    #[test]
+    fn missing_graded_marks_widen_the_interval_too() {
+        let graded = |margin: f64| {
+            let mut graded = comparison(0, 0, 100, 10);
+            let paired = Paired::Mean { difference: 0.0, se: 0.01, df: 99.0, n: 100, variance: 0.01 };
+            (graded.difference, graded.discordant, graded.paired) = (Some(0.0), None, Some(paired));
+            let text = format!(r#"{{"metric":"label","non_inferior":{{"margin":{margin}}}}}"#);
+            verdict(&text, &summary(vec![], vec![graded])).verdict
+        };
+        // t(0.95; 99) = 1.66039: the worst is -0.090909 - 0.048145 = -0.139054.
+        assert_eq!([graded(0.1390), graded(0.1391)], [Verdict::Inconclusive, Verdict::Pass]);
+    }
+
+    #[test]
+    fn of_means_and_ratios_with_gaps_nothing_passes() {
+        let mean = |missing| Estimate {
+            name: "latency_ms.mean".into(),
+            unit: Unit::Ms,
+            value: Some(900.0),
+            lower: Some(800.0),
+            upper: Some(1000.0),
+            missing,
+            method: Method::T,
+            ..share(0.5, 500, 0)
+        };
+        let own = |missing, bar: u32| {
+            let text = format!(r#"{{"metric":"latency_ms.mean","at_most":{bar}}}"#);
+            verdict(&text, &summary(vec![mean(missing)], vec![])).verdict
+        };
+        assert_eq!([own(0, 1500), own(1, 1500), own(1, 700)], [Verdict::Pass, Verdict::Inconclusive, Verdict::Fail]);
+        let ratio = |missing| {
+            let ratio = Estimate { value: Some(0.4), lower: Some(0.3), upper: Some(0.5), ..mean(missing) };
+            let compared =
+                Comparison { metric: "latency_ms.mean".into(), ratio: Some(ratio), ..comparison(0, 0, 500, 0) };
+            verdict(r#"{"metric":"latency_ms.mean","at_most_ratio":0.8}"#, &summary(vec![], vec![compared])).verdict
+        };
+        assert_eq!([ratio(0), ratio(1)], [Verdict::Pass, Verdict::Inconclusive]);
+        let f1 = |missing| {
+            let drawn = Comparison {
+                metric: "label.macro_f1".into(),
+                paired: None,
+                difference: Some(0.0),
+                lower: Some(-0.02),
+                upper: Some(0.02),
+                method: Method::Bootstrap,
+                ..comparison(0, 0, 500, missing)
+            };
+            let gate = r#"{"metric":"label.macro_f1","non_inferior":{"margin":0.05}}"#;
+            verdict(gate, &summary(vec![], vec![drawn])).verdict
+        };
+        assert_eq!([f1(0), f1(1)], [Verdict::Pass, Verdict::Inconclusive]);
     }
 
     #[test]

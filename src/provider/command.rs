@@ -22,7 +22,6 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use crate::provider::{Answer, Event, Provider, Refusal, plain};
 use crate::suite::spec::CommandSpec;
 use crate::types::{Failure, Message, Params, Request, Row};
-use crate::util::secret::{Redactor, Secret};
 use crate::util::text::shorten;
 
 /// An answer line that is longer is refused.
@@ -31,8 +30,8 @@ const MAX_LINE: usize = 64 << 20;
 /// How many bytes of what a program said on its standard error are kept for the message.
 const KEPT: usize = 4096;
 
-/// How many characters of a program's own words a failure keeps.
-const DETAIL: usize = 400;
+/// How many characters of what a program said last a failure keeps.
+const LAST_WORDS: usize = 300;
 
 /// How long a program that has closed its output may take to end, and to say why.
 const ENDING: Duration = Duration::from_secs(1);
@@ -43,15 +42,13 @@ pub struct Command {
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
     folder: PathBuf,
-    redactor: Redactor,
     max_line: usize,
     idle: Mutex<Vec<Process>>,
 }
 
 impl Command {
     /// A program that runs in `folder` with this environment and no other. A program with a slash in it is relative to
-    /// `folder`, any other is looked for in the environment's `PATH`. The values of the variables that `spec.env` names
-    /// are taken to be secret.
+    /// `folder`, any other is looked for in the environment's `PATH`.
     ///
     /// # Errors
     /// When there is no such program.
@@ -67,11 +64,9 @@ impl Command {
             found.find(|path| is_program(path)).ok_or("is in no folder of `PATH`")
         };
         let program = program.map_err(|why| format!("`{}` {why}", shorten(name, 100)))?;
-        let secrets = spec.env.iter().filter_map(|name| environment.get(name)).map(|value| Secret::new(value.as_str()));
         Ok(Command {
             program,
             arguments: arguments.to_vec(),
-            redactor: Redactor::new(secrets),
             environment,
             folder,
             max_line: MAX_LINE,
@@ -149,10 +144,7 @@ impl Provider for Command {
                 Ok(events) => {
                     Ok(Answer { events: stream::iter(events.into_iter().map(Ok)).boxed(), is_streamed: false })
                 }
-                Err(detail) => {
-                    let detail = shorten(&self.redactor.clean(detail), DETAIL);
-                    Err(Failure::Program { detail }.into())
-                }
+                Err(detail) => Err(Failure::Program { detail }.into()),
             }
         }
         .boxed()
@@ -305,15 +297,18 @@ impl Process {
         let detail = match said.trim() {
             "" => what,
             // What it said last tells most.
-            said => format!("{what}; it last said: {}", last(said, DETAIL - 100)),
+            said => format!("{what}; it last said: {}", last(said, LAST_WORDS)),
         };
         Lost { detail, has_ended_well }
     }
 }
 
-/// The last characters of a text.
-fn last(text: &str, count: usize) -> &str {
-    text.char_indices().rev().nth(count.saturating_sub(1)).map_or(text, |(start, _)| &text[start..])
+/// The last characters of a text, with `…` where something was cut.
+fn last(text: &str, count: usize) -> String {
+    match text.char_indices().rev().nth(count.saturating_sub(1)) {
+        Some((start, _)) if start > 0 => format!("…{}", &text[start..]),
+        _ => text.to_owned(),
+    }
 }
 
 /// Reads a line; `None` when the output ends before one has. The line has no line feed at its end.
@@ -359,6 +354,7 @@ mod tests {
     use crate::provider::{Attempted, collect};
     use crate::types::{Content, Finish, Role};
     use crate::util::clock::Clock;
+    use crate::util::secret::{Redactor, Secret};
 
     /// A candidate that is a shell script.
     fn shell(script: &str) -> Command {
@@ -378,7 +374,8 @@ mod tests {
             params: Arc::new(Params { seed: Some(7), ..Params::default() }),
             row: Arc::new(json!({"id": 1}).as_object().unwrap().clone()),
         };
-        collect(command, &request, limit, Clock::new()).await
+        let redactor = Redactor::new([Secret::new("tok-12345")]);
+        collect(command, &request, limit, Clock::new(), &redactor).await
     }
 
     const LONG: Duration = Duration::from_secs(20);
@@ -511,6 +508,6 @@ mod tests {
 
     #[test]
     fn the_last_words_count() {
-        assert_eq!((last("añb", 2), last("ab", 5), last("", 3)), ("ñb", "ab", ""));
+        assert_eq!((last("añb", 2), last("ab", 5), last("", 3)), ("…ñb".to_owned(), "ab".to_owned(), String::new()));
     }
 }

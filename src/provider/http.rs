@@ -20,17 +20,13 @@ use crate::provider::sse::Parser;
 use crate::provider::{Answer, Decode, Dialect, Event, Provider, Refusal};
 use crate::types::{Failure, Request};
 use crate::util::clock;
-use crate::util::secret::{Redactor, Secret};
-use crate::util::text::shorten;
+use crate::util::secret::Secret;
 
 /// An answer that is longer, once unpacked, is refused.
 const MAX_BODY: usize = 64 << 20;
 
 /// So much of an error's body is read.
 const MAX_ERROR: usize = 64 << 10;
-
-/// How many characters of a service's own words a failure keeps.
-const DETAIL: usize = 400;
 
 /// How long a connection may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -124,13 +120,11 @@ pub struct HttpProvider {
     dialect: Box<dyn Dialect>,
     url: Url,
     headers: HeaderMap,
-    cleaner: Arc<Cleaner>,
 }
 
 impl HttpProvider {
     /// A candidate at `base_url`, asked in `dialect`, with these headers and this key as a bearer token. A header of
-    /// the same name takes the key's place. `redactor` takes the secrets among the headers out of what the service
-    /// says; the key is taken out in any case. A query of `base_url` is kept.
+    /// the same name takes the key's place. A query of `base_url` is kept.
     ///
     /// # Errors
     /// When the address, a header or the key cannot be used, or the system's certificates cannot be read. The message
@@ -141,7 +135,6 @@ impl HttpProvider {
         base_url: &str,
         headers: &BTreeMap<String, String>,
         key: Option<Secret>,
-        redactor: Redactor,
     ) -> Result<HttpProvider, String> {
         let mut url = Url::parse(base_url).map_err(|error| format!("`base_url` is no address: {error}"))?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
@@ -152,9 +145,8 @@ impl HttpProvider {
         }
         url.set_path(&format!("{}{}", url.path().trim_end_matches('/'), dialect.path()));
         url.set_fragment(None);
-        let cleaner = Arc::new(Cleaner { own: Redactor::new(key.clone()), given: redactor });
         let headers = headers_of(dialect.is_streamed(), headers, key.as_ref())?;
-        Ok(HttpProvider { client: http.client(&url)?, dialect, url, headers, cleaner })
+        Ok(HttpProvider { client: http.client(&url)?, dialect, url, headers })
     }
 
     async fn send(&self, request: &Request) -> Result<Answer, Refusal> {
@@ -163,13 +155,12 @@ impl HttpProvider {
         *outgoing.body_mut() = Some(self.dialect.encode(request).into());
         let mut response = match self.client.execute(outgoing).await {
             Ok(response) => response,
-            Err(error) => return Err(self.cleaner.failure(connection(error)).into()),
+            Err(error) => return Err(connection(error).into()),
         };
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }
-        let result = self.begun(&mut response).await.map_err(|failure| self.cleaner.failure(failure))?;
-        Ok(match result {
+        Ok(match self.begun(&mut response).await? {
             Begun::Whole(events) => {
                 Answer { events: stream::iter(events.into_iter().map(Ok)).boxed(), is_streamed: false }
             }
@@ -182,7 +173,6 @@ impl HttpProvider {
                     failed: None,
                     received: 0,
                     is_over: false,
-                    cleaner: Arc::clone(&self.cleaner),
                 });
                 streamed.take(&first);
                 let events = stream::unfold(streamed, |mut streamed| async move {
@@ -244,7 +234,7 @@ impl HttpProvider {
             StatusCode::TOO_MANY_REQUESTS => Failure::RateLimited { detail },
             status => Failure::Status { status: status.as_u16(), detail },
         };
-        Refusal { failure: self.cleaner.failure(failure), retry_after }
+        Refusal { failure, retry_after }
     }
 }
 
@@ -306,7 +296,6 @@ struct Streamed {
     received: usize,
     /// Whether nothing more is read.
     is_over: bool,
-    cleaner: Arc<Cleaner>,
 }
 
 impl Streamed {
@@ -317,7 +306,7 @@ impl Streamed {
             }
             if let Some(failure) = self.failed.take() {
                 self.is_over = true;
-                return Some(Err(self.cleaner.failure(failure)));
+                return Some(Err(failure));
             }
             if self.is_over {
                 return None;
@@ -448,34 +437,6 @@ fn connection(error: reqwest::Error) -> Failure {
         causes(&error)
     };
     Failure::Connection { detail }
-}
-
-/// Takes secrets out of what services say, and shortens it.
-struct Cleaner {
-    /// The key, whoever else has thought of it.
-    own: Redactor,
-    given: Redactor,
-}
-
-impl Cleaner {
-    fn clean(&self, detail: String) -> String {
-        // First the whole text: a key that was cut in two would not be found.
-        shorten(self.given.clean(self.own.clean(detail)).trim(), DETAIL)
-    }
-
-    fn failure(&self, failure: Failure) -> Failure {
-        match failure {
-            Failure::Timeout { after } => Failure::Timeout { after },
-            Failure::Status { status, detail } => Failure::Status { status, detail: self.clean(detail) },
-            Failure::RateLimited { detail } => Failure::RateLimited { detail: self.clean(detail) },
-            Failure::Connection { detail } => Failure::Connection { detail: self.clean(detail) },
-            Failure::Cut { detail } => Failure::Cut { detail: self.clean(detail) },
-            Failure::Protocol { detail } => Failure::Protocol { detail: self.clean(detail) },
-            Failure::Service { detail } => Failure::Service { detail: self.clean(detail) },
-            Failure::Recorded { detail } => Failure::Recorded { detail: self.clean(detail) },
-            Failure::Program { detail } => Failure::Program { detail: self.clean(detail) },
-        }
-    }
 }
 
 fn text_of(bytes: &[u8]) -> String {

@@ -22,6 +22,8 @@ use rust_decimal::Decimal;
 
 use crate::types::{Failure, Finish, Request, Response, Timing, Usage};
 use crate::util::clock::Clock;
+use crate::util::secret::Redactor;
+use crate::util::text::shorten;
 
 pub use command::Command;
 pub use http::{Http, HttpProvider, is_loopback};
@@ -155,8 +157,18 @@ pub struct Attempted {
     pub is_begun: bool,
 }
 
-/// Puts a request to a provider, stamps every chunk with content and gathers the answer.
-pub async fn collect(provider: &dyn Provider, request: &Request, timeout: Duration, clock: Clock) -> Attempted {
+/// How many characters of a service's own words a failure keeps.
+const DETAIL: usize = 400;
+
+/// Puts a request to a provider, stamps every chunk with content and gathers the answer. `redactor` takes the keys out
+/// of everything that came back, also out of a good answer: what leaves here is written to files.
+pub async fn collect(
+    provider: &dyn Provider,
+    request: &Request,
+    timeout: Duration,
+    clock: Clock,
+    redactor: &Redactor,
+) -> Attempted {
     let sent = clock.now();
     let mut gathered = Gathered::default();
     let result = tokio::time::timeout(timeout, gathered.run(provider, request, clock, sent)).await;
@@ -176,7 +188,20 @@ pub async fn collect(provider: &dyn Provider, request: &Request, timeout: Durati
     // A body in one piece shows its content only when it is complete; that it broke off, the transport tells.
     let is_begun = gathered.is_begun() || matches!(&outcome, Err(Refusal { failure: Failure::Cut { .. }, .. }));
     let timing = gathered.timing(provider.is_live(), sent, took);
-    let outcome = outcome.map(|()| gathered.response);
+    let outcome = match outcome {
+        Ok(()) => {
+            gathered.response.texts_mut().for_each(|text| redactor.clean(text));
+            Ok(gathered.response)
+        }
+        Err(mut refusal) => {
+            if let Some(detail) = refusal.failure.detail_mut() {
+                // First the whole text: a key that was cut in two would not be found.
+                redactor.clean_shortened(detail);
+                *detail = shorten(detail.trim(), DETAIL);
+            }
+            Err(refusal)
+        }
+    };
     Attempted { sent, outcome, timing, took, is_begun }
 }
 
@@ -321,7 +346,8 @@ mod tests {
         };
         let clock = Clock::new();
         tokio::time::sleep(Duration::from_millis(5)).await;
-        collect(&Script { steps, is_endless, is_live }, &request, Duration::from_secs(1), clock).await
+        collect(&Script { steps, is_endless, is_live }, &request, Duration::from_secs(1), clock, &Redactor::default())
+            .await
     }
 
     fn text(text: &str) -> Result<Event, Failure> {

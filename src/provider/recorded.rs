@@ -117,6 +117,7 @@ mod tests {
     use crate::provider::{Attempted, collect};
     use crate::types::{Finish, Params, Timing};
     use crate::util::clock::Clock;
+    use crate::util::secret::Redactor;
 
     async fn answered(spec: Value, answer: Value) -> Attempted {
         let spec: RecordedSpec = serde_json::from_value(spec).unwrap();
@@ -137,7 +138,7 @@ mod tests {
             params: Arc::new(Params::default()),
             row: Arc::new(row.as_object().unwrap().clone()),
         };
-        collect(provider, &request, Duration::from_secs(1), Clock::new()).await
+        collect(provider, &request, Duration::from_secs(1), Clock::new(), &Redactor::default()).await
     }
 
     fn detail(attempted: Attempted) -> String {

@@ -85,6 +85,7 @@ mod tests {
     use super::*;
     use crate::provider::collect;
     use crate::types::Params;
+    use crate::util::secret::Redactor;
 
     fn request(row: serde_json::Value) -> Request {
         Request {
@@ -115,7 +116,9 @@ mod tests {
     async fn chunks_come_when_the_script_says() {
         let spec = json!({"reply": "", "first_after": "100ms", "chunks": 3, "gap": "20ms"});
         let clock = Clock::new();
-        let got = collect(&scripted(spec), &request(json!({"a": 1})), Duration::from_secs(1), clock).await;
+        let got =
+            collect(&scripted(spec), &request(json!({"a": 1})), Duration::from_secs(1), clock, &Redactor::default())
+                .await;
         let timing = got.timing.unwrap();
         assert_eq!(timing.chunks, [100, 120, 140].map(Duration::from_millis));
         assert_eq!(timing.done, Duration::from_millis(140));
@@ -129,12 +132,13 @@ mod tests {
         let spec = json!({"reply": "", "first_after": "1s", "chunks": 2, "gap": "500000000000y"});
         let provider = scripted(spec);
         let (limit, clock) = (Duration::from_secs(2), Clock::new());
-        let failed = collect(&provider, &request(json!({"a": 1, "bad": true})), limit, clock).await;
+        let failed =
+            collect(&provider, &request(json!({"a": 1, "bad": true})), limit, clock, &Redactor::default()).await;
         assert!(matches!(failed.outcome.unwrap_err().failure, Failure::Status { status: 500, .. }));
         assert_eq!((failed.took, failed.is_begun), (Duration::from_secs(1), false));
-        let broken = collect(&provider, &request(json!({})), limit, clock).await;
+        let broken = collect(&provider, &request(json!({})), limit, clock, &Redactor::default()).await;
         assert!(matches!(broken.outcome.unwrap_err().failure, Failure::Program { .. }));
-        let late = collect(&provider, &request(json!({"a": 1})), limit, clock).await;
+        let late = collect(&provider, &request(json!({"a": 1})), limit, clock, &Redactor::default()).await;
         assert_eq!(late.outcome.unwrap_err().failure, Failure::Timeout { after: limit });
         assert!(late.is_begun);
     }

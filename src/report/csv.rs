@@ -250,10 +250,6 @@ fn metric_line(base: Line, metric: &Metric) -> Line {
 }
 
 fn class_lines(base: impl Fn() -> Line, confusion: &Confusion, class: &ClassFigures) -> [Line; 3] {
-    let column = confusion.predicted.iter().position(|predicted| predicted.as_ref() == Some(&class.class));
-    let answers = column.map(|column| {
-        confusion.counts.iter().filter_map(|row| row.get(column)).fold(0u64, |sum, count| sum.saturating_add(*count))
-    });
     let line = |kind, value: Option<f64>, interval: Option<(f64, f64)>, n: Option<u64>| Line {
         kind,
         metric: outside(&confusion.metric),
@@ -268,7 +264,7 @@ fn class_lines(base: impl Fn() -> Line, confusion: &Confusion, class: &ClassFigu
         ..base()
     };
     [
-        line("class_precision", class.precision, class.precision_interval, answers),
+        line("class_precision", class.precision, class.precision_interval, Some(class.predicted)),
         line("class_recall", class.recall, class.recall_interval, Some(class.support)),
         line("class_f1", class.f1, None, None),
     ]

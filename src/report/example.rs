@@ -9,8 +9,8 @@ use crate::report::{CandidateReport, ComparisonReport, FORMAT, GateReport, Note,
 use crate::suite::GateSpec;
 use crate::suite::spec::NonInferiorSpec;
 use crate::types::{
-    CandidateSummary, ClassFigures, Comparison, Confusion, Counts, Discordant, Estimate, FailureKind, Flip, Method,
-    Unit,
+    CandidateSummary, ClassFigures, Comparison, Confusion, ConfusionCell, Counts, Discordant, Estimate, FailureKind,
+    Flip, Method, Unit,
 };
 
 /// The id of the failing candidate: wide characters and a bit of everything that forms take for markup.
@@ -120,18 +120,21 @@ fn confusion() -> Confusion {
         recall_interval: recall.map(|r| ((r - 0.05).max(0.0), r + 0.05)),
         f1: precision.zip(recall).map(|(p, r)| 2.0 * p * r / (p + r)),
         support,
+        predicted: precision.map_or(0, |_| support),
     };
+    let names = ["billing", "=HYPERLINK(\"http://e\")", "退款", "| --- |"];
+    let counts = [[140, 6, 0, 2, 12], [9, 121, 0, 0, 0], [30, 12, 0, 0, 60]];
+    let cells = counts.iter().zip(names).flat_map(|(row, expected)| {
+        let cells = row.iter().enumerate().filter(|(_, count)| **count > 0);
+        cells.map(move |(column, count)| ConfusionCell {
+            expected: expected.to_owned(),
+            predicted: names.get(column).map(|name| (*name).to_owned()),
+            count: *count,
+        })
+    });
     Confusion {
         metric: "label".to_owned(),
-        predicted: vec![
-            Some("billing".into()),
-            Some("=HYPERLINK(\"http://e\")".into()),
-            Some("退款".into()),
-            Some("| --- |".into()),
-            None,
-        ],
-        expected: vec!["billing".into(), "=HYPERLINK(\"http://e\")".into(), "退款".into()],
-        counts: vec![vec![140, 6, 0, 2, 12], vec![9, 121, 0, 0, 0], vec![30, 12, 0, 0, 60]],
+        cells: cells.collect(),
         classes: vec![
             class("billing", Some(0.782), Some(0.875), 160),
             class("=HYPERLINK(\"http://e\")", Some(0.871), Some(0.931), 130),
@@ -157,6 +160,7 @@ fn label_comparison(candidate: &str, figures: [f64; 3], fixed: u64, broken: u64,
         n: 392,
         candidate_missing: 6,
         baseline_missing: 1,
+        both_missing: 0,
         method: Method::Tango,
         p_value: Some(p),
         bootstrap: None,

@@ -3,13 +3,14 @@
 //! Names from outside stand in code spans, where nothing acts; sentences from outside are escaped, so that they become
 //! neither markup, links, mentions, HTML nor table cells.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::io;
 
 use crate::report::figure::{self, Measure, NONE, Span, count};
 use crate::report::words::{self, Footnotes, Section};
 use crate::report::{CandidateReport, ComparisonReport, FLIPS_SHOWN, GateReport, Metric, Renderer, Report, Verdict};
-use crate::types::{Confusion, Flip, Unit};
+use crate::types::{Confusion, ConfusionCell, Flip, Unit};
 use crate::util::text;
 
 /// Renders `report.md`.
@@ -406,54 +407,37 @@ impl Page {
     }
 
     fn matrix(&mut self, confusion: &Confusion) {
-        let label = |class: Option<&Option<String>>| match class {
-            Some(Some(class)) => code(class),
-            Some(None) | None => "no label".to_owned(),
-        };
-        if confusion.predicted.len() <= MATRIX_COLUMNS && confusion.expected.len() <= LISTED {
-            let titles: Vec<String> = confusion.predicted.iter().map(|class| label(Some(class))).collect();
-            let mut columns = vec![("expected", Left)];
-            columns.extend(titles.iter().map(|title| (title.as_str(), Right)));
-            let rows = confusion.expected.iter().enumerate().map(|(index, class)| {
-                let counts = confusion.counts.get(index);
-                let mut row = vec![code(class)];
-                row.extend((0..titles.len()).map(|column| {
-                    counts.and_then(|counts| counts.get(column)).map_or(NONE.to_owned(), |cell| count(*cell))
-                }));
-                row
+        let label = |class: &Option<String>| class.as_deref().map_or_else(|| "no label".to_owned(), code);
+        let columns = columns(confusion);
+        if columns.len() <= MATRIX_COLUMNS && confusion.classes.len() <= LISTED {
+            let titles: Vec<String> = columns.iter().map(label).collect();
+            let cells: HashMap<(&str, &Option<String>), u64> =
+                confusion.cells.iter().map(|cell| ((cell.expected.as_str(), &cell.predicted), cell.count)).collect();
+            let mut head = vec![("expected", Left)];
+            head.extend(titles.iter().map(|title| (title.as_str(), Right)));
+            let rows = confusion.classes.iter().map(|row| {
+                let of = |column| count(cells.get(&(row.class.as_str(), column)).copied().unwrap_or(0));
+                std::iter::once(code(&row.class)).chain(columns.iter().map(of)).collect()
             });
             let rows: Vec<Vec<String>> = rows.collect();
-            self.table(&columns, &rows);
+            self.table(&head, &rows);
             return;
         }
-        let mut confused: Vec<(u64, String, String)> = Vec::new();
-        let mut all = 0;
-        let mut cells: Vec<(u64, usize, usize)> = Vec::new();
-        for (row, counts) in confusion.counts.iter().enumerate() {
-            for (column, &cell) in counts.iter().enumerate() {
-                let expected = confusion.expected.get(row);
-                let is_right = confusion.predicted.get(column).is_some_and(|class| class.as_ref() == expected);
-                if cell > 0 && !is_right {
-                    all += 1;
-                    cells.push((cell, row, column));
-                }
-            }
-        }
-        cells.sort_by_key(|&(cell, row, column)| (std::cmp::Reverse(cell), row, column));
-        for (cell, row, column) in cells.into_iter().take(LISTED) {
-            let expected = confusion.expected.get(row).map_or(NONE.to_owned(), |class| code(class));
-            confused.push((cell, expected, label(confusion.predicted.get(column))));
-        }
+        let is_wrong = |cell: &&ConfusionCell| cell.predicted.as_ref() != Some(&cell.expected);
+        let mut confused: Vec<&ConfusionCell> = confusion.cells.iter().filter(is_wrong).collect();
+        let all = confused.len();
+        confused.sort_by_key(|cell| std::cmp::Reverse(cell.count));
+        confused.truncate(LISTED);
         self.line(&format!(
             "The matrix has {} rows and {} columns: too many to show. These are the {} most frequent of {all} \
              confusions; `report.json` has all.",
-            confusion.expected.len(),
-            confusion.predicted.len(),
+            confusion.classes.len(),
+            columns.len(),
             confused.len()
         ));
         self.line("");
-        let rows: Vec<Vec<String>> =
-            confused.into_iter().map(|(cell, expected, answered)| vec![expected, answered, count(cell)]).collect();
+        let row = |cell: &&ConfusionCell| vec![code(&cell.expected), label(&cell.predicted), count(cell.count)];
+        let rows: Vec<Vec<String>> = confused.iter().map(row).collect();
         self.table(&[("expected", Left), ("answered", Left), ("samples", Right)], &rows);
     }
 
@@ -568,6 +552,17 @@ fn task_row(candidate: &CandidateReport, footnotes: &mut Footnotes) -> Vec<Strin
         failures.map(|failure| format!("{} {}", count(failure.count), words::failure(failure.kind))).collect();
     row.push(failures.join(", "));
     row
+}
+
+/// The columns of a matrix: the classes, whatever else was answered, and no label if an answer had none.
+fn columns(confusion: &Confusion) -> Vec<Option<String>> {
+    let own = || confusion.classes.iter().map(|class| class.class.as_str());
+    let classes: HashSet<&str> = own().collect();
+    let answers = confusion.cells.iter().filter_map(|cell| cell.predicted.as_deref());
+    let others: BTreeSet<&str> = answers.filter(|answer| !classes.contains(answer)).collect();
+    let has_none = confusion.cells.iter().any(|cell| cell.predicted.is_none());
+    let named = own().chain(others).map(|class| Some(class.to_owned()));
+    named.chain(has_none.then_some(None)).collect()
 }
 
 #[cfg(test)]

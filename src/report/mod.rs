@@ -177,6 +177,8 @@ pub struct ComparisonReport {
     pub candidate_missing: u64,
     /// Samples only the candidate has a mark for.
     pub baseline_missing: u64,
+    /// Samples neither has a mark for.
+    pub both_missing: u64,
     /// How the interval was made.
     pub method: Method,
     /// Two-sided p of no difference, not corrected for the number of comparisons.
@@ -282,6 +284,7 @@ impl ComparisonReport {
             confidence: comparison.confidence,
             n: comparison.n,
             candidate_missing: comparison.candidate_missing,
+            both_missing: comparison.both_missing,
             baseline_missing: comparison.baseline_missing,
             method: comparison.method,
             p_value: comparison.p_value.filter(|p| p.is_finite()),

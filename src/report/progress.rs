@@ -45,7 +45,7 @@ const BAR: usize = 8;
 
 /// The progress display: a sink of the run's events.
 ///
-/// When nothing happens for a while no events come; [`Progress::tick`] then keeps rate and remaining time true.
+/// While no task ends, the engine's ticks keep rate and remaining time true.
 pub struct Progress {
     display: Display,
     lanes: Vec<Lane>,
@@ -111,8 +111,8 @@ impl Progress {
         progress
     }
 
-    /// Brings the display up to date if it is due; for times without events.
-    pub fn tick(&mut self) {
+    /// Brings the display up to date if it is due.
+    fn tick(&mut self) {
         let now = self.clock.now();
         if now.saturating_sub(self.stepped) >= STEP {
             self.stepped = now;
@@ -224,6 +224,7 @@ impl Sink for Progress {
                         None => lane.unpriced += u64::from(record.outcome.is_ok()),
                     }
                 }
+                RunEvent::Tick => {}
             }
         }
         self.tick();

@@ -10,6 +10,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::report::example::{self, PAYLOAD};
 use crate::report::schema::strict_schema;
 use crate::report::*;
+use crate::types::ConfusionCell;
 use crate::util::text;
 
 fn rendered(renderer: &dyn Renderer, report: &Report) -> String {
@@ -252,17 +253,20 @@ fn long_texts_and_many_classes_stay_bounded() {
     report.gates[0].reason = long.clone();
     report.notes[0].text = long;
     let confusion = &mut report.candidates[3].confusions[0];
-    confusion.predicted = (0..5000).map(|class| Some(format!("class-{class}"))).collect();
-    confusion.counts = vec![vec![1; 5000]; 3];
+    let rows: Vec<String> = confusion.classes.iter().map(|class| class.class.clone()).collect();
+    let cell = |row: &String, class| ConfusionCell {
+        expected: row.clone(),
+        predicted: Some(format!("class-{class}")),
+        count: 1,
+    };
+    confusion.cells = rows.iter().flat_map(|row| (0..5000).map(move |class| cell(row, class))).collect();
     for (renderer, limit) in [(&terminal(80) as &dyn Renderer, 40_000), (&Markdown, 60_000)] {
         let text = rendered(renderer, &report);
         assert!(text.len() < limit, "{}: {}", renderer.extension(), text.len());
     }
     assert!(rendered(&Markdown, &report).contains("the 100 most frequent of 15000 confusions"));
-    // A matrix with rows cut short, as only a damaged file has.
-    report.candidates[3].confusions[0].predicted.truncate(2);
-    report.candidates[3].confusions[0].counts = vec![vec![1]];
-    assert!(rendered(&Markdown, &report).contains("| `退款` | – | – |"));
+    report.candidates[3].confusions[0].cells.truncate(2);
+    assert!(rendered(&Markdown, &report).contains("| `退款` | 0 | 0 |"));
 }
 
 #[test]

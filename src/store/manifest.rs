@@ -29,7 +29,7 @@ pub struct Manifest {
     pub suite_digest: Digest,
     /// Digest of the gates, taken before the first request of the run. It never changes.
     pub gates_digest: Digest,
-    /// Digest of the golden set's bytes.
+    /// Digest of the golden set's bytes, taken before the first request of the run. It never changes.
     pub dataset_digest: Digest,
     /// Samples that were selected.
     pub samples: u64,
@@ -71,6 +71,9 @@ pub struct Session {
     pub version: String,
     /// Digest of the suite in that session.
     pub suite_digest: Digest,
+    /// The suite in that session, when a later one had another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite_text: Option<String>,
     /// What had to be mended before it could go on, as notes for the report.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

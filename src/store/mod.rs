@@ -12,7 +12,9 @@ mod scores;
 pub use folder::{Folder, latest, new_folder};
 pub use manifest::{Identity, Manifest, RUN_FORMAT, Session};
 pub use records::{Healed, RecordReader, RecordWriter};
-pub use scores::{SCORES_FORMAT, ScoreHeader, ScoreReader, ScoreWriter, newest as newest_scores, next as next_scores};
+pub use scores::{
+    MarkedBy, SCORES_FORMAT, ScoreHeader, ScoreReader, ScoreWriter, newest as newest_scores, next as next_scores,
+};
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -91,9 +91,13 @@ impl RecordWriter {
 impl Sink for RecordWriter {
     fn accept(&mut self, events: &[RunEvent]) -> io::Result<()> {
         for event in events {
-            let RunEvent::Recorded { record, .. } = event;
-            serde_json::to_writer(&mut self.buffer, record)?;
-            self.buffer.push(b'\n');
+            match event {
+                RunEvent::Recorded { record, .. } => {
+                    serde_json::to_writer(&mut self.buffer, record)?;
+                    self.buffer.push(b'\n');
+                }
+                RunEvent::Tick => {}
+            }
         }
         self.flush()?;
         if self.clock.now().saturating_sub(self.synced) >= SYNC_EVERY {

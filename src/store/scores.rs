@@ -24,6 +24,18 @@ pub struct ScoreHeader {
     pub suite_digest: Digest,
     /// Names of the metrics, in the order of each line's marks.
     pub metrics: Vec<String>,
+    /// The suite, when it is not the run's own: then its gates are the ones that are judged, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite: Option<MarkedBy>,
+}
+
+/// A suite that marked a run which was made with another one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MarkedBy {
+    /// Its file, made absolute.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
 }
 
 /// Number of the newest scores file of a run folder.

@@ -26,6 +26,8 @@ pub enum RunEvent {
         /// To be dropped when the record is on disk.
         slot: Slot,
     },
+    /// Some time has passed; nothing else may have happened in it.
+    Tick,
 }
 
 /// A consumer of events: the store, the progress display.

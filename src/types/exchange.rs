@@ -169,3 +169,11 @@ pub struct Response {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<Decimal>,
 }
+
+impl Response {
+    /// Every text in it that the service wrote.
+    pub fn texts_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let calls = self.tool_calls.iter_mut().flat_map(|call| [&mut call.id, &mut call.name, &mut call.arguments]);
+        [&mut self.text, &mut self.reasoning].into_iter().chain(calls).chain(self.model_echo.as_mut())
+    }
+}

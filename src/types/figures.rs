@@ -155,6 +155,8 @@ pub struct Comparison {
     pub candidate_missing: u64,
     /// Samples the candidate has a mark for and the baseline has none.
     pub baseline_missing: u64,
+    /// Samples that neither has a mark for.
+    pub both_missing: u64,
     /// How the interval of the difference was made.
     pub method: Method,
     /// Two-sided p: exact McNemar (mid-p from 25 discordant pairs on) for yes/no marks, paired t for graded ones.
@@ -197,6 +199,19 @@ pub struct ClassFigures {
     pub f1: Option<f64>,
     /// Samples of this class.
     pub support: u64,
+    /// Answers that say this class.
+    pub predicted: u64,
+}
+
+/// One cell of a confusion matrix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfusionCell {
+    /// The right class.
+    pub expected: String,
+    /// The class that was answered; null stands for no label in the answer.
+    pub predicted: Option<String>,
+    /// Answers, 1 or more.
+    pub count: u64,
 }
 
 /// How a classifier's answers fall on the classes.
@@ -204,13 +219,10 @@ pub struct ClassFigures {
 pub struct Confusion {
     /// Name of the `label` scorer.
     pub metric: String,
-    /// Column names: every class of the targets, then other answers, sorted; `None` stands for no label in the answer.
-    pub predicted: Vec<Option<String>>,
-    /// Row names: every class of the targets, sorted.
-    pub expected: Vec<String>,
-    /// `counts[row][column]`.
-    pub counts: Vec<Vec<u64>>,
-    /// Figures of each class, in the order of `expected`.
+    /// The matrix, without its empty cells (it has as many rows as there are classes, and may have thousands): sorted by
+    /// right class, then by answer, with no label last.
+    pub cells: Vec<ConfusionCell>,
+    /// Figures of each class of the targets, sorted by class.
     pub classes: Vec<ClassFigures>,
 }
 

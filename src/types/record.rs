@@ -147,6 +147,21 @@ impl Failure {
             Failure::Program { .. } => FailureKind::Program,
         }
     }
+
+    /// What was said of it, by a service or by us.
+    pub fn detail_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Failure::Timeout { .. } => None,
+            Failure::Status { detail, .. }
+            | Failure::RateLimited { detail }
+            | Failure::Connection { detail }
+            | Failure::Cut { detail }
+            | Failure::Protocol { detail }
+            | Failure::Service { detail }
+            | Failure::Recorded { detail }
+            | Failure::Program { detail } => Some(detail),
+        }
+    }
 }
 
 /// One attempt that failed before the one that decided the task.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::server::{self, Model};
 use crate::support::{Folder, Output, finish, wait};
 
 /// Checks a report against the published schema.
@@ -212,6 +213,15 @@ fn other_scorers_mark_anew_and_other_gates_are_told_first() {
     }
     assert_eq!(folder.read("run/records.jsonl"), records, "marking asks nobody");
     assert!(folder.path().join("run/scores-3.jsonl").is_file());
+    // What is rendered later rests on the same marks, so on the same gates.
+    std::fs::remove_file(folder.path().join("gates.yaml")).unwrap();
+    let rendered = folder.run(&["report", "run", "--format", "json"]);
+    assert_eq!((rendered.code, rendered.out), (judged.code, folder.read("run/report.json")));
+    assert!(report["notes"].as_array().unwrap().iter().any(|note| note["kind"] == "other_suite"));
+    folder.run(&["score", "run"]).expect(4);
+    let report = folder.json("run/report.json");
+    assert!(!report["notes"].to_string().contains("other_suite"), "{}", report["notes"]);
+    assert_eq!(folder.run(&["report", "run", "--format", "json"]).expect(4).out, folder.read("run/report.json"));
 }
 
 #[test]
@@ -431,9 +441,10 @@ fn classes_are_counted_as_by_hand() {
     // F1: a 2·2/(3+3), b 2·1/(2+2), c 0; their mean 7/18.
     assert_near(&metric(&report, 0, "label.macro_f1")["value"], 7.0 / 18.0);
     let confusion = &report["candidates"][0]["confusions"][0];
-    assert_eq!(confusion["expected"], json!(["a", "b", "c"]));
-    assert_eq!(confusion["predicted"], json!(["a", "b", "c", null]));
-    assert_eq!(confusion["counts"], json!([[2, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 1]]));
+    let cells = [("a", Some("a"), 2), ("a", Some("b"), 1), ("b", Some("a"), 1), ("b", Some("b"), 1), ("c", None, 1)];
+    let cells = cells
+        .map(|(expected, predicted, count)| json!({ "expected": expected, "predicted": predicted, "count": count }));
+    assert_eq!(confusion["cells"], json!(cells));
     let classes = confusion["classes"].as_array().unwrap();
     assert_near(&classes[0]["precision"], 2.0 / 3.0);
     assert_near(&classes[0]["recall"], 2.0 / 3.0);
@@ -443,6 +454,25 @@ fn classes_are_counted_as_by_hand() {
     assert_near(&classes[2]["f1"], 0.0);
     let support: Vec<&Value> = classes.iter().map(|class| &class["support"]).collect();
     assert_eq!(support, [3, 2, 1]);
+}
+
+#[test]
+fn a_class_of_its_own_for_every_sample_stays_small() {
+    let count = 20_000;
+    let folder = Folder::new();
+    folder
+        .write("data.jsonl", rows((0..count).map(|i| format!("c{i}")).collect::<Vec<_>>().iter().map(String::as_str)));
+    folder.write(
+        "suite.yaml",
+        "name: classes\ndataset: { path: data.jsonl }\nprompt: { user: '{{ id }}' }\n\
+         candidates: [{ id: one, scripted: { reply: '{{ target }}' } }]\nscorers: [{ label: {} }]\n",
+    );
+    folder.run(&["run", "suite.yaml", "--out", "run", "-q"]).expect(0);
+    let text = folder.read("run/report.json");
+    assert!(text.len() < 600 * count, "{} bytes", text.len());
+    let confusion = &serde_json::from_str::<Value>(&text).unwrap()["candidates"][0]["confusions"][0];
+    assert_eq!(confusion["cells"].as_array().unwrap().len(), count);
+    assert!(folder.read("run/report.md").len() < 100_000);
 }
 
 #[test]
@@ -586,9 +616,59 @@ fn every_kind_of_gate_reaches_every_verdict() {
 }
 
 #[test]
-fn only_the_chosen_candidates_and_samples_are_asked() {
+fn a_choice_that_leaves_nobody_to_judge_is_refused() {
     let folder = judged();
     folder.write("suite.yaml", judged_suite(&[GATES[0].0]));
+    let output = folder.run(&["run", "suite.yaml", "--out", "run", "--candidate", "current", "-q"]).expect(2);
+    assert!(output.err.contains("leaves nobody whom a gate"), "{}", output.err);
+    assert!(!folder.path().join("run").exists());
+    folder.run(&["check", "suite.yaml", "--candidate", "current"]).expect(2);
+    let named = "{ metric: right, at_least: 0.1, candidates: [current] }";
+    folder.write("suite.yaml", judged_suite(&[GATES[0].0, named]));
+    let output = folder.run(&["run", "suite.yaml", "--out", "run", "--candidate", "current", "-q"]);
+    assert!(output.code.is_some_and(|code| code != 2), "its own gate is judged: {}", output.err);
+    assert_eq!(folder.json("run/report.json")["gates"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_sample_of_which_one_repeat_failed_is_missing() {
+    let seen = std::sync::Mutex::new(std::collections::HashMap::new());
+    let model = Model::start(move |asked| {
+        let mut seen = seen.lock().unwrap();
+        let times = seen.entry(format!("{} {}", asked.body["model"], asked.text())).or_insert(0);
+        *times += 1;
+        let is_first = *times == 1;
+        if asked.body["model"] == "new" && !is_first {
+            server::error(400, &[], "no")
+        } else {
+            server::answer(asked, "x")
+        }
+    });
+    let folder = Folder::new();
+    folder.write("data.jsonl", rows(["x"; 200]));
+    let url = model.base_url();
+    folder.write(
+        "suite.yaml",
+        format!(
+            "name: repeats\ndataset: {{ path: data.jsonl }}\nprompt: {{ user: '{{{{ id }}}}' }}\nbaseline: old\nrepeats: 2\n\
+             candidates:\n\
+             \x20 - {{ id: old, openai: {{ model: old, base_url: '{url}' }} }}\n\
+             \x20 - {{ id: new, openai: {{ model: new, base_url: '{url}' }} }}\n\
+             scorers: [exact: {{}}]\nlimits: {{ max_failures: 100% }}\n\
+             gates:\n  - {{ metric: exact, at_least: 0.5 }}\n  - {{ metric: exact, non_inferior: {{ margin: 0.05 }} }}\n"
+        ),
+    );
+    let report = report_of(&folder, 4);
+    assert_eq!(report["candidates"][1]["counts"]["failed"], 200);
+    for gate in report["gates"].as_array().unwrap() {
+        assert_eq!(gate["verdict"], "inconclusive", "every answer is right, but half of them are missing: {gate}");
+    }
+}
+
+#[test]
+fn only_the_chosen_candidates_and_samples_are_asked() {
+    let folder = judged();
+    folder.write("suite.yaml", judged_suite(&[]).replace("gates:\n", ""));
     folder.run(&["run", "suite.yaml", "--out", "run", "--limit", "7", "--candidate", "current", "-q"]);
     let report = folder.json("run/report.json");
     assert_report(&folder, &report);

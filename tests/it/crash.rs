@@ -166,3 +166,103 @@ fn only_what_a_change_touches_is_asked_again() {
     write(dataset(12).replace("\"q3\"", "\"q33\""), plain());
     resume("the old way again, for which there are answers", 0);
 }
+
+#[test]
+fn a_run_that_is_not_ours_to_go_on_with_stays_as_it_is() {
+    let model = model();
+    let folder = Folder::new();
+    folder.write("data.jsonl", dataset(5));
+    folder.write("suite.yaml", suite(&model.base_url(), ""));
+    folder.write("other.yaml", suite(&model.base_url(), "").replace("name: crash", "name: other"));
+    folder.run(&["run", "suite.yaml", "--out", "run", "-q"]);
+    let (manifest, records) = (folder.read("run/manifest.json"), folder.read("run/records.jsonl"));
+    let torn = &records[..records.len() - 7];
+    folder.write("run/records.jsonl", torn);
+    let asked = model.count();
+    let refused = |suite: &str, said: &str, code: i32| {
+        let output = folder.run(&["run", suite, "--out", "run", "--resume", "-q"]).expect(code);
+        assert!(output.err.contains(said), "{}", output.err);
+        assert_eq!(folder.read("run/records.jsonl"), torn, "it was not healed");
+    };
+    refused("other.yaml", "holds a run of the suite `crash`, and this suite is `other`", 2);
+    assert_eq!(folder.read("run/manifest.json"), manifest);
+    folder.write("run/manifest.json", manifest.replace("evalctl-run/1", "evalctl-run/9"));
+    refused("suite.yaml", "evalctl-run/9", 5);
+    folder.write("mine/records.jsonl", "my own records, without an end of line");
+    let output = folder.run(&["run", "suite.yaml", "--out", "mine", "-q"]).expect(2);
+    assert!(output.err.contains("belongs to no run"), "{}", output.err);
+    assert_eq!(folder.read("mine/records.jsonl"), "my own records, without an end of line");
+    assert_eq!(model.count(), asked, "nothing was sent");
+}
+
+#[test]
+fn a_golden_set_that_changed_and_a_suite_that_changed_are_told() {
+    let model = model();
+    let folder = Folder::new();
+    folder.write("data.jsonl", dataset(10));
+    let first = suite(&model.base_url(), "");
+    folder.write("suite.yaml", &first);
+    folder.run(&["run", "suite.yaml", "--out", "run", "-q"]);
+    folder.write("data.jsonl", dataset(12));
+    folder.write("suite.yaml", suite(&model.base_url(), "# changed\n"));
+    for times in 1..=2 {
+        folder.run(&["run", "suite.yaml", "--out", "run", "--resume", "-q"]);
+        let notes = folder.json("run/report.json")["notes"].to_string();
+        assert!(notes.contains("dataset_changed"), "{times}: {notes}");
+        let sessions = folder.json("run/manifest.json")["sessions"].clone();
+        assert_eq!(sessions[0]["suite_text"], first.as_str(), "what the first session asked by is kept");
+        assert_eq!(sessions[times]["suite_text"], Value::Null);
+    }
+}
+
+#[test]
+fn a_run_that_is_under_way_is_not_moved_aside() {
+    let model = Model::start(|asked| match asked.n {
+        0 => vec![server::Step::Wait(Duration::from_secs(60))],
+        _ => server::answer(asked, "a"),
+    });
+    let folder = Folder::new();
+    folder.write("data.jsonl", dataset(5));
+    folder.write("suite.yaml", suite(&model.base_url(), ""));
+    let arguments = ["run", "suite.yaml", "--out", "run", "-q"];
+    let mut child = folder.evalctl(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while model.count() == 0 {
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::yield_now();
+    }
+    let output = folder.run(&["run", "suite.yaml", "--out", "run", "--fresh", "-q"]).expect(5);
+    assert!(output.err.contains("in use by another evalctl"), "{}", output.err);
+    assert!(!folder.path().join("run.1").exists());
+    child.kill().unwrap();
+    wait(&mut child, Duration::from_secs(10));
+}
+
+/// The marks go into a pipe that nobody reads yet, so the program is still marking when the signal comes.
+#[test]
+fn ctrl_c_is_heard_when_all_is_asked_and_the_marking_has_begun() {
+    let model = model();
+    let folder = Folder::new();
+    folder.write("data.jsonl", dataset(6000));
+    folder.write("suite.yaml", suite(&model.base_url(), "").replace("in_flight: 8", "in_flight: 64"));
+    let pipe = folder.path().join("run/scores-1.jsonl.part");
+    std::fs::create_dir(folder.path().join("run")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut child = folder.evalctl(["run", "suite.yaml", "--out", "run", "-q"]).stderr(Stdio::piped()).spawn().unwrap();
+    // This waits until the program opens its end.
+    let mut marks = std::fs::File::open(&pipe).unwrap();
+    let told = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(told.unwrap().success());
+    let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+    assert!(line.contains("stopping"), "{line}");
+    std::io::copy(&mut marks, &mut std::io::sink()).unwrap();
+    assert_eq!(wait(&mut child, Duration::from_secs(60)).code(), Some(3));
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut said, &mut rest).unwrap();
+    assert!(rest.contains("evalctl score run"), "{rest}");
+    assert!(!folder.path().join("run/report.json").exists() && !folder.path().join("run/scores-1.jsonl").exists());
+    std::fs::remove_file(&pipe).unwrap();
+    folder.run(&["score", "run"]);
+    assert_eq!(folder.json("run/report.json")["is_complete"], true, "nothing is lost");
+}

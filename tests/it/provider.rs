@@ -25,12 +25,16 @@ fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
+/// Knows what this file's providers send in secret.
+fn redactor() -> Redactor {
+    Redactor::new([Secret::new(KEY), Secret::new("team-secret")])
+}
+
 fn provider(server: &Server, is_streamed: bool) -> HttpProvider {
     let spec: OpenAiSpec = serde_json::from_value(json!({"model": "m", "stream": is_streamed})).unwrap();
     let dialect = Box::new(OpenAiChat::new(&spec, Structured::Off));
     let headers = BTreeMap::from([("X-Team".to_owned(), "team-secret".to_owned())]);
-    let redactor = Redactor::new([Secret::new("team-secret")]);
-    HttpProvider::new(&Http::default(), dialect, &server.url(), &headers, Some(Secret::new(KEY)), redactor).unwrap()
+    HttpProvider::new(&Http::default(), dialect, &server.url(), &headers, Some(Secret::new(KEY))).unwrap()
 }
 
 fn request() -> Request {
@@ -45,7 +49,7 @@ fn request() -> Request {
 }
 
 async fn ask(provider: &HttpProvider) -> Attempted {
-    collect(provider, &request(), LONG, Clock::new()).await
+    collect(provider, &request(), LONG, Clock::new(), &redactor()).await
 }
 
 /// Asks for a stream, once.
@@ -96,7 +100,7 @@ async fn the_query_of_a_base_url_is_kept_and_credentials_in_it_are_refused() {
     let new = |url: &str| {
         let spec: OpenAiSpec = serde_json::from_value(json!({"model": "m"})).unwrap();
         let dialect = Box::new(OpenAiChat::new(&spec, Structured::Off));
-        HttpProvider::new(&Http::shared(), dialect, url, &BTreeMap::new(), None, Redactor::default())
+        HttpProvider::new(&Http::shared(), dialect, url, &BTreeMap::new(), None)
     };
     ask(&new(&format!("{}/?api-version=1#x", server.url())).unwrap()).await.outcome.unwrap();
     let seen = &server.requests()[0];
@@ -117,7 +121,7 @@ async fn chunks_are_stamped_when_they_arrive() {
     let clock = Clock::new();
     let texts = ["a", "b", "c", "d", "e"].map(|text| (ms(30), text));
     let server = Server::scripted(clock, move |_, _| stream(&texts));
-    let got = collect(&provider(&server, true), &request(), LONG, clock).await;
+    let got = collect(&provider(&server, true), &request(), LONG, clock, &redactor()).await;
     let response = got.outcome.unwrap();
     assert_eq!((response.text.as_str(), response.usage), ("abcde", usage(5, 2)));
     let timing = got.timing.unwrap();
@@ -181,7 +185,7 @@ async fn an_answer_is_complete_when_it_says_so_whatever_the_connection_does() {
     // The time in which nothing more comes is not the answer's.
     let open = Server::new([&steps[..before_end], &[Step::Hang]].concat());
     let clock = Clock::new();
-    let got = collect(&provider(&open, true), &request(), LONG, clock).await;
+    let got = collect(&provider(&open, true), &request(), LONG, clock, &redactor()).await;
     let waited = clock.now() - got.took;
     assert!(got.outcome.is_ok() && waited >= ms(45) && waited < LONG / 2, "{waited:?}");
     for cut in [Step::Cut, Step::Close] {
@@ -250,7 +254,7 @@ async fn a_silent_server_is_given_up_in_time() {
     ] {
         let server = Server::new(steps);
         let limit = ms(250);
-        let got = collect(&provider(&server, true), &request(), limit, Clock::new()).await;
+        let got = collect(&provider(&server, true), &request(), limit, Clock::new(), &redactor()).await;
         assert_eq!((got.is_begun, got.took >= limit), (is_begun, true), "{got:?}");
         assert_eq!(failure(got), Failure::Timeout { after: limit });
     }
@@ -416,7 +420,7 @@ async fn many_requests_at_once_are_kept_apart() {
         let mut request = request();
         let content = Content::Text(format!("question {number}"));
         request.messages = Arc::new([Message { role: Role::User, content, more: Map::new() }]);
-        collect(&provider, &request, LONG, Clock::new()).await.outcome.unwrap().text
+        collect(&provider, &request, LONG, Clock::new(), &redactor()).await.outcome.unwrap().text
     });
     let answers = futures_util::future::join_all(asked).await;
     let wanted: Vec<String> = (0..64).map(|number| format!("question {number}")).collect();

@@ -21,6 +21,9 @@ pub use measure::{BUILT_IN, is_share};
 /// The longest name or id, in bytes.
 const MAX_NAME: usize = 100;
 
+/// The most repeats of a sample.
+const MAX_REPEATS: u32 = 1000;
+
 /// The most requests in flight.
 const MAX_IN_FLIGHT: u32 = 4096;
 
@@ -71,6 +74,9 @@ impl<'a> Rules<'a> {
         self.name(&at!["name"], &self.suite.name);
         if self.suite.repeats == 0 {
             self.fault(&at!["repeats"], "`repeats` must be at least 1");
+        }
+        if self.suite.repeats > MAX_REPEATS {
+            self.fault(&at!["repeats"], format!("`repeats` must be at most {MAX_REPEATS}"));
         }
         let PacingSpec::Closed(closed) = &self.suite.pacing;
         self.in_flight(&at!["pacing", "closed", "in_flight"], closed.in_flight);
