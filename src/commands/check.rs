@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::cli::CheckArgs;
 use crate::commands::exit::CommandError;
 use crate::commands::plan::{self, Options};
-use crate::commands::{World, print, source};
+use crate::commands::{World, print, source, weights};
 use crate::gate::{self, Bar};
 use crate::stats;
 use crate::util::text::visible;
@@ -20,7 +20,8 @@ const DISCORDANCE: [f64; 2] = [0.05, 0.10];
 pub fn check(args: &CheckArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
     let source = source(&args.suite)?;
     let options = Options { candidates: args.choice.candidates.clone(), limit: args.choice.limit, is_live: true };
-    let plan = plan::prepare(&source, &options, world.environment)?;
+    let mut plan = plan::prepare(&source, &options, world.environment)?;
+    weights::start(&mut plan, true, world)?.end();
     let mut out = String::new();
     let samples = plan.cases.len() as u64;
     line(&mut out, &format!("{}: nothing is wrong with it", visible(&args.suite.display().to_string())));

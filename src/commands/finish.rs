@@ -67,6 +67,14 @@ fn notes(manifest: &Manifest, plan: &Plan, summary: &Summary, marked: Marked) ->
             Some("a bar set after the results were seen proves little: begin a new run with these gates"),
         ));
     }
+    if manifest.candidates.iter().any(|candidate| candidate.weights.is_some()) {
+        notes.push(note(
+            "local_speed",
+            "`local` candidates share the cores of this machine with each other and with evalctl: their speed tells how \
+             they compare here, not what a server would reach",
+            None,
+        ));
+    }
     let dropped: u64 = summary.candidates.iter().map(|candidate| candidate.counts.dropped).sum();
     if dropped > 0 {
         let advice = "go on with `evalctl run … --resume`; until then the verdict is of a part only";

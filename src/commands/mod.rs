@@ -10,6 +10,7 @@ mod plan;
 mod run;
 mod session;
 mod signals;
+mod weights;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::commands::cases::{Ask, Cases};
+use crate::commands::weights::Weights;
 use crate::dataset::{Dataset, Indexed, Selection};
-use crate::engine::{self, FailureBudget, RetryRule};
+use crate::engine::RetryRule;
 use crate::frame::{Layout, MetricColumn, Settings};
 use crate::gate::{self, Bar};
 use crate::provider::{
@@ -30,7 +32,7 @@ const DEFAULT_FAILURES: Allowance = Allowance::Share(0.2);
 const LEAST_FAILURES: u64 = 5;
 
 /// Time that one attempt may take when the suite does not say.
-const DEFAULT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(120);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Retries when the suite does not say.
 const DEFAULT_RETRIES: u32 = 3;
@@ -102,8 +104,27 @@ pub struct Planned {
     pub identity: Digest,
     /// Its parameters.
     pub params: Arc<Params>,
-    /// The live candidate, when it was asked for; taken by the run.
-    pub live: Option<engine::Candidate>,
+    /// How it is asked.
+    pub pace: Pace,
+    /// What answers, when it was asked for.
+    pub live: Option<Arc<dyn Provider>>,
+    /// The weights on this machine that it answers by; `weights::start` puts their server in place.
+    pub weights: Option<Weights>,
+    /// What is known of these weights once they are loaded.
+    pub facts: Option<Value>,
+}
+
+/// How a candidate is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// What is tried again.
+    pub retry: RetryRule,
+    /// Requests in flight at once.
+    pub in_flight: usize,
+    /// Failures borne before the run is stopped.
+    pub allowed: u64,
 }
 
 impl Plan {
@@ -258,7 +279,13 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
     let tasks = scan.samples * u64::from(suite.repeats);
     let default = || DEFAULT_FAILURES.of(tasks).max(LEAST_FAILURES);
     let allowed = suite.limits.max_failures.map_or_else(default, |allowance| allowance.of(tasks));
-    let candidates = drafts.into_iter().map(|draft| draft.plan(allowed)).collect();
+    // A server of ours that dies fails all that is left of its candidate: no reason to stop the others.
+    let is_own = |draft: &Draft| draft.weights.is_some() && suite.limits.max_failures.is_none();
+    let candidates = drafts.into_iter().map(|draft| {
+        let allowed = if is_own(&draft) { u64::MAX } else { allowed };
+        draft.plan(allowed)
+    });
+    let candidates = candidates.collect();
     let metrics = scorers.iter().flat_map(|scorer| scorer.metrics()).map(|metric| MetricColumn {
         name: metric.name.clone(),
         is_binary: metric.kind != MetricKind::Graded,
@@ -301,6 +328,7 @@ struct Draft {
     identity: Digest,
     ask: Ask,
     live: Option<Arc<dyn Provider>>,
+    weights: Option<Weights>,
     in_flight: u32,
     /// Its place in the file.
     position: usize,
@@ -311,15 +339,22 @@ struct Draft {
 impl Draft {
     fn plan(self, allowed: u64) -> Planned {
         let id: Arc<str> = self.spec.id.as_str().into();
-        let live = self.live.map(|provider| engine::Candidate {
-            id: Arc::clone(&id),
-            provider,
+        let pace = Pace {
             timeout: self.spec.timeout.map_or(DEFAULT_TIMEOUT, |timeout| timeout.0),
             retry: RetryRule::new(self.spec.retries.unwrap_or(DEFAULT_RETRIES)),
             in_flight: self.in_flight as usize,
-            failures: FailureBudget::new(allowed, 0),
-        });
-        Planned { id, provider: self.provider, identity: self.identity, params: Arc::new(self.spec.params), live }
+            allowed,
+        };
+        Planned {
+            id,
+            provider: self.provider,
+            identity: self.identity,
+            params: Arc::new(self.spec.params),
+            pace,
+            live: self.live,
+            weights: self.weights,
+            facts: None,
+        }
     }
 }
 
@@ -477,6 +512,9 @@ impl Work<'_> {
         let PacingSpec::Closed(pacing) = &suite.pacing;
         let before = self.faults.0.len();
         let mut names = Vec::new();
+        let mut weights = None;
+        // A server on this machine takes no more at a time than it was told to.
+        let mut in_flight = spec.in_flight.unwrap_or(pacing.in_flight);
         let mut identity = Hasher::default();
         identity.part(key.as_bytes()).part(&to_json(&spec.params)).part(&to_json(&spec.headers));
         let (words, ask, live): (String, Ask, Option<Arc<dyn Provider>>) = match provider {
@@ -508,6 +546,18 @@ impl Work<'_> {
                 identity.part(&to_json(command)).part(&to_json(&asking.schema));
                 let live = if is_live { self.command(command, &path) } else { None };
                 (format!("command {}", command.program.join(" ")), Ask::PromptAndRow, live)
+            }
+            ProviderSpec::Local(local) => {
+                // Of the weights not the path but the bytes count, which `weights::start` adds.
+                identity.part(&to_json(&json!([local.context, spec.structured]))).part(&to_json(&asking.schema));
+                let path = self.path(&local.weights);
+                if is_live && !path.exists() {
+                    let message = format!("there is no `{}`", text::visible(&path.display().to_string()));
+                    self.fault(&at!["candidates", position, *key, "weights"], message);
+                }
+                in_flight = spec.in_flight.unwrap_or(local.parallel);
+                weights = Some(Weights::new(local, path, spec.structured));
+                (format!("local {}", local.weights), Ask::Prompt, None)
             }
             ProviderSpec::Scripted(scripted) => {
                 identity.part(&to_json(scripted));
@@ -545,7 +595,8 @@ impl Work<'_> {
             identity: identity.finish(),
             ask,
             live,
-            in_flight: spec.in_flight.unwrap_or(pacing.in_flight),
+            weights,
+            in_flight,
             position,
             names,
         })

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
@@ -10,10 +11,10 @@ use rust_decimal::Decimal;
 use crate::cli::{Form, RunArgs};
 use crate::commands::exit::CommandError;
 use crate::commands::marking::{self, Position, Positions};
-use crate::commands::plan::{self, Options, Plan};
+use crate::commands::plan::{self, Options, Pace, Plan};
 use crate::commands::session::{self, Done, Ended};
 use crate::commands::signals::Signals;
-use crate::commands::{World, finish, show, source};
+use crate::commands::{World, finish, show, source, weights};
 use crate::engine::{Candidate, FailureBudget, Rules, Stop};
 use crate::report::{Progress, ProgressKind};
 use crate::store::{
@@ -34,6 +35,7 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
     let options = Options { candidates: args.choice.candidates.clone(), limit: args.choice.limit, is_live: true };
     let mut plan = plan::prepare(&source, &options, world.environment)?;
     let path = choose_folder(args, &plan)?;
+    let servers = weights::start(&mut plan, args.quiet, world)?;
     // Nothing has been sent: a folder that cannot be written to is a fault of the command line.
     let unusable = |error: StoreError| match error {
         StoreError::Io { .. } => CommandError::usage(error.to_string(), "name another folder with `--out`"),
@@ -85,6 +87,7 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
             }
         }
     }
+    servers.end();
     // Told once, a run still marks and reports what it has; told again, or only now, it leaves that to `score`.
     let before = signals.as_ref().map_or(0, Signals::count);
     let is_told = || signals.as_ref().is_some_and(|signals| signals.count() > before);
@@ -205,6 +208,7 @@ fn manifest(args: &RunArgs, suite: &Path, plan: &Plan, stored: Option<Manifest>)
         id: candidate.id.to_string(),
         provider: candidate.provider.clone(),
         identity: candidate.identity,
+        weights: candidate.facts.clone(),
     };
     Manifest {
         format: RUN_FORMAT.to_owned(),
@@ -289,9 +293,10 @@ fn drive(
         .iter_mut()
         .zip(failed)
         .filter_map(|(candidate, failed)| {
-            let live = candidate.live.take()?;
-            let failures = FailureBudget::new(live.failures.allowed(), failed);
-            Some(Candidate { failures, ..live })
+            let Pace { timeout, retry, in_flight, allowed } = candidate.pace;
+            let failures = FailureBudget::new(allowed, failed);
+            let (id, provider) = (Arc::clone(&candidate.id), candidate.live.take()?);
+            Some(Candidate { id, provider, timeout, retry, in_flight, failures })
         })
         .collect();
     let prices: Vec<_> = plan.suite.candidates.iter().map(|candidate| candidate.price.clone()).collect();

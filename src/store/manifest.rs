@@ -60,6 +60,9 @@ pub struct Identity {
     pub provider: String,
     /// Digest of all that decides its answers beside the sample.
     pub identity: Digest,
+    /// Of weights on this machine: files with their digests, quantisation, parameters, threads, device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<serde_json::Value>,
 }
 
 /// One session of a run.

@@ -144,6 +144,9 @@ pub struct CandidateSpec {
     /// A program that answers requests on its standard input.
     #[serde(default)]
     pub command: Option<CommandSpec>,
+    /// Weights on this machine, served by evalctl itself.
+    #[serde(default)]
+    pub local: Option<LocalSpec>,
     /// Made-up answers, for trying out a suite and for tests.
     #[serde(default)]
     pub scripted: Option<ScriptedSpec>,
@@ -179,13 +182,15 @@ pub enum ProviderSpec<'a> {
     Recorded(&'a RecordedSpec),
     /// `command:`
     Command(&'a CommandSpec),
+    /// `local:`
+    Local(&'a LocalSpec),
     /// `scripted:`
     Scripted(&'a ScriptedSpec),
 }
 
 impl CandidateSpec {
     /// The names of all providers, as written in suites.
-    pub const PROVIDERS: [&str; 4] = ["openai", "recorded", "command", "scripted"];
+    pub const PROVIDERS: [&str; 5] = ["openai", "recorded", "command", "local", "scripted"];
 
     /// All providers that the entry names, with their keys; a valid candidate has one.
     pub fn providers(&self) -> Vec<(&'static str, ProviderSpec<'_>)> {
@@ -193,6 +198,7 @@ impl CandidateSpec {
             self.openai.as_ref().map(|spec| ("openai", ProviderSpec::OpenAi(spec))),
             self.recorded.as_ref().map(|spec| ("recorded", ProviderSpec::Recorded(spec))),
             self.command.as_ref().map(|spec| ("command", ProviderSpec::Command(spec))),
+            self.local.as_ref().map(|spec| ("local", ProviderSpec::Local(spec))),
             self.scripted.as_ref().map(|spec| ("scripted", ProviderSpec::Scripted(spec))),
         ]
         .into_iter()
@@ -237,6 +243,28 @@ pub struct OpenAiSpec {
 
 fn yes() -> bool {
     true
+}
+
+/// Weights on this machine. `evalctl serve` runs them in a process of its own for as long as the run lasts; candidates
+/// that name the same weights with the same settings share it.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LocalSpec {
+    /// A Hugging Face folder (`config.json`, `tokenizer.json`, safetensors) or a GGUF file, relative to the suite file.
+    pub weights: String,
+    /// Requests that are answered at a time; default 2. It is the candidate's `in_flight`, too, unless that is given.
+    #[serde(default = "two")]
+    pub parallel: u32,
+    /// Threads, shared out among the requests that are answered at a time; default: one per core.
+    #[serde(default)]
+    pub threads: Option<u32>,
+    /// Tokens of prompt and answer together, at most; default: what the model was made for.
+    #[serde(default)]
+    pub context: Option<u32>,
+}
+
+fn two() -> u32 {
+    2
 }
 
 /// Name of the field that bounds the answer.

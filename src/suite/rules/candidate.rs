@@ -6,7 +6,7 @@ use crate::suite::at;
 use crate::suite::mask;
 use crate::suite::node::Step;
 use crate::suite::rules::{Rules, is_variable, shown};
-use crate::suite::spec::{CandidateSpec, CommandSpec, OpenAiSpec, ProviderSpec, RecordedSpec, ScriptedSpec};
+use crate::suite::spec::{CandidateSpec, CommandSpec, LocalSpec, OpenAiSpec, ProviderSpec, RecordedSpec, ScriptedSpec};
 use crate::suite::values::HumanDuration;
 use crate::types::{Params, Price};
 use crate::util::text;
@@ -16,6 +16,9 @@ const MAX_RETRIES: u32 = 20;
 
 /// The longest a single wait may be.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The most requests or threads of a server on this machine.
+const MAX_WORKERS: u32 = 256;
 
 /// The most chunks of a scripted answer.
 const MAX_CHUNKS: u32 = 100_000;
@@ -104,6 +107,7 @@ impl Rules<'_> {
                 ProviderSpec::OpenAi(spec) => self.openai(index, spec),
                 ProviderSpec::Recorded(spec) => self.recorded(index, spec),
                 ProviderSpec::Command(spec) => self.command(index, spec),
+                ProviderSpec::Local(spec) => self.local(index, spec),
                 ProviderSpec::Scripted(spec) => self.scripted(index, spec),
             }
         }
@@ -192,6 +196,16 @@ impl Rules<'_> {
         }
         for (item, variable) in spec.env.iter().enumerate() {
             self.variable(&at!["candidates", index, "command", "env", item], variable);
+        }
+    }
+
+    fn local(&mut self, index: usize, spec: &LocalSpec) {
+        self.path(&at!["candidates", index, "local", "weights"], &spec.weights);
+        let most = [("parallel", Some(spec.parallel), MAX_WORKERS), ("threads", spec.threads, MAX_WORKERS)];
+        for (key, number, most) in most.into_iter().chain([("context", spec.context, u32::MAX)]) {
+            if number.is_some_and(|number| number == 0 || number > most) {
+                self.fault(&at!["candidates", index, "local", key], format!("`{key}` must be from 1 to {most}"));
+            }
         }
     }
 
