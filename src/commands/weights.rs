@@ -4,7 +4,7 @@
 //! does, so that it is gone however the run ends. What happens to it (out of memory, a crash) is its candidate's failure.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -186,7 +186,8 @@ impl Starting {
             let said = Arc::clone(&said);
             std::thread::spawn(move || keep_last(errors, &said))
         };
-        let server = Server { child: Mutex::new(child), input: Mutex::new(Some(input)), said, reader: Mutex::new(Some(reader)) };
+        let server =
+            Server { child: Mutex::new(child), input: Mutex::new(Some(input)), said, reader: Mutex::new(Some(reader)) };
         Ok(Starting { server, output: BufReader::new(output) })
     }
 

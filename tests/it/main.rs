@@ -16,6 +16,8 @@ mod floors;
 mod gsm8k;
 mod hostile;
 mod http;
+#[cfg(feature = "local")]
+mod local;
 mod provider;
 mod readme;
 mod support;

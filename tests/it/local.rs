@@ -1,0 +1,212 @@
+//! Candidates whose weights evalctl serves itself, on the weights of the repository.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{Folder, wait};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A folder with a golden set of its own and copies of weights in it, so that their path is nobody else's.
+fn folder(samples: usize, weights: &[&str]) -> Folder {
+    let folder = Folder::new();
+    let data = std::fs::read_to_string(root().join("datasets/support-triage/data.jsonl")).unwrap();
+    let rows: Vec<&str> = data.lines().collect();
+    folder.write(
+        "data.jsonl",
+        (0..samples).map(|i| format!("{}\n", numbered(rows[i % rows.len()], i))).collect::<String>(),
+    );
+    for name in weights {
+        copy(&root().join("models/triage").join(name), &folder.path().join(name));
+    }
+    folder
+}
+
+/// A row with an id of its own.
+fn numbered(row: &str, number: usize) -> Value {
+    let mut row: Value = serde_json::from_str(row).unwrap();
+    row["id"] = json!(format!("s{number}"));
+    row
+}
+
+fn copy(from: &Path, to: &Path) {
+    if from.is_file() {
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(from, to).unwrap();
+        return;
+    }
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        copy(&entry.path(), &to.join(entry.file_name()));
+    }
+}
+
+fn suite(candidates: &[&str], more: &str) -> String {
+    let mut text = "name: local\ndataset: { path: data.jsonl, target: expected }\nprompt: { user: '{{ ticket }}' }\n\
+                    scorers: [label: { field: /intent }]\ncandidates:\n"
+        .to_owned();
+    for candidate in candidates {
+        text.push_str(&format!("  - {{ {candidate}, params: {{ temperature: 0, max_output_tokens: 48 }} }}\n"));
+    }
+    text + more
+}
+
+const SMALL: &str = "id: small, local: { weights: small, parallel: 1 }";
+
+/// The processes that serve weights below this folder.
+fn servers(folder: &Folder) -> Vec<u32> {
+    let mine = folder.path().to_str().unwrap();
+    let serves = |entry: &std::fs::DirEntry| -> Option<u32> {
+        let id: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let words: Vec<String> =
+            line.split(|byte| *byte == 0).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+        // Relative paths are relative to where the process stands.
+        let place = std::fs::read_link(entry.path().join("cwd")).ok()?;
+        (words.get(1)? == "serve" && place.to_str()? == mine).then_some(id)
+    };
+    let entries = std::fs::read_dir("/proc").unwrap();
+    entries.filter_map(Result::ok).filter_map(|entry| serves(&entry)).collect()
+}
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn answers(folder: &Folder, run: &str) -> Vec<(String, String)> {
+    let text = folder.read(&format!("{run}/records.jsonl"));
+    let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut answers: Vec<(String, String)> =
+        records.map(|record| (record["task"].to_string(), record["answer"]["text"].to_string())).collect();
+    answers.sort();
+    answers
+}
+
+#[test]
+fn weights_answer_the_same_again_and_are_told_in_the_manifest() {
+    let folder = folder(24, &["small"]);
+    let again = "id: again, local: { weights: ./small, parallel: 1 }, in_flight: 3";
+    folder.write("suite.yaml", suite(&[SMALL, again], "baseline: small\n"));
+    let output = folder.run(&["run", "suite.yaml", "--out", "one"]).expect(0);
+    assert_eq!(output.err.matches("loading ").count(), 1, "weights that are shared are loaded once: {}", output.err);
+    folder.run(&["run", "suite.yaml", "--out", "two", "-q"]).expect(0);
+    assert_eq!(answers(&folder, "one"), answers(&folder, "two"));
+    let report = folder.json("one/report.json");
+    for candidate in report["candidates"].as_array().unwrap() {
+        assert_eq!(candidate["counts"]["scored"], 24, "{candidate}");
+    }
+    assert!(report["notes"].to_string().contains("local_speed"));
+    let comparison = &report["comparisons"][0];
+    assert_eq!(comparison["discordant"], json!({ "candidate_only": 0, "baseline_only": 0 }), "{comparison}");
+    let weights = &folder.json("one/manifest.json")["candidates"][0]["weights"];
+    assert_eq!(weights["quantisation"], "f16", "{weights}");
+    assert!(weights["parameters"].as_u64().unwrap() > 100_000 && weights["threads"].as_u64().unwrap() > 0, "{weights}");
+    assert!(!weights["files"].as_array().unwrap().is_empty() && weights["device"].is_string(), "{weights}");
+    assert_eq!(servers(&folder), [0; 0]);
+    // Nothing is left to ask, also when the weights have moved.
+    std::fs::rename(folder.path().join("small"), folder.path().join("moved")).unwrap();
+    folder.write("suite.yaml", suite(&[SMALL, again], "baseline: small\n").replace("small, par", "moved, par"));
+    let before = folder.read("one/records.jsonl");
+    folder.run(&["run", "suite.yaml", "--out", "one", "--resume", "-q"]).expect(0);
+    assert_eq!(folder.read("one/records.jsonl"), before, "the same bytes answer the same");
+}
+
+#[test]
+fn no_server_outlives_a_run_that_is_killed() {
+    let folder = folder(5000, &["small"]);
+    folder.write("suite.yaml", suite(&[SMALL], ""));
+    for signal in ["-KILL", "-TERM", "-INT"] {
+        let arguments = ["run", "suite.yaml", "--out", signal.trim_start_matches('-'), "-q"];
+        let mut child = folder.evalctl(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let records = folder.path().join(signal.trim_start_matches('-')).join("records.jsonl");
+        until("the first answer", || records.metadata().is_ok_and(|facts| facts.len() > 0));
+        assert_eq!(servers(&folder).len(), 1);
+        let told = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert!(told.success());
+        let begun = Instant::now();
+        wait(&mut child, Duration::from_secs(30));
+        until("the server's end", || servers(&folder).is_empty());
+        if signal == "-KILL" {
+            assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        }
+    }
+}
+
+#[test]
+fn a_server_that_dies_is_its_candidates_failure_and_not_the_runs() {
+    let folder = folder(400, &["small", "base-q4_0.gguf"]);
+    let other = "id: other, local: { weights: base-q4_0.gguf, parallel: 1 }";
+    folder.write("suite.yaml", suite(&[SMALL, other], ""));
+    let mut child = folder
+        .evalctl(["run", "suite.yaml", "--out", "run", "-q"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let records = folder.path().join("run/records.jsonl");
+    until("ten answers", || std::fs::read_to_string(&records).is_ok_and(|text| text.lines().count() >= 10));
+    let victim = servers(&folder).into_iter().find(|id| {
+        let line = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains("small")
+    });
+    let killed = std::process::Command::new("kill").args(["-KILL", &victim.unwrap().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(wait(&mut child, Duration::from_secs(120)).code(), Some(0), "the run goes on");
+    let report = folder.json("run/report.json");
+    let counts = |index: usize| report["candidates"][index]["counts"].clone();
+    assert_eq!(counts(1)["scored"], 400);
+    let failed = counts(0)["failed"].as_u64().unwrap();
+    assert!(failed > 0, "{}", counts(0));
+    assert_eq!(failed + counts(0)["scored"].as_u64().unwrap(), 400);
+    assert!(folder.read("run/records.jsonl").contains("was killed (signal 9)"));
+}
+
+/// Each is refused before anything is asked, by a message that says what is wrong with which file.
+#[test]
+fn weights_that_cannot_be_used_are_refused_before_the_first_request() {
+    let folder = folder(3, &["small", "base-q4_0.gguf"]);
+    let small = |name: &str| -> PathBuf {
+        copy(&folder.path().join("small"), &folder.path().join(name));
+        folder.path().join(name)
+    };
+    let torn = small("torn").join("model.safetensors");
+    let bytes = std::fs::read(&torn).unwrap();
+    std::fs::write(&torn, &bytes[..bytes.len() / 2]).unwrap();
+    std::fs::remove_file(small("mute").join("tokenizer.json")).unwrap();
+    std::fs::remove_file(small("hollow").join("model.safetensors")).unwrap();
+    let gguf = std::fs::read(folder.path().join("base-q4_0.gguf")).unwrap();
+    let key = b"general.architecture";
+    let at = gguf.windows(key.len()).position(|window| window == key).unwrap() + key.len() + 12;
+    assert_eq!(&gguf[at..at + 5], b"llama");
+    let other = [&gguf[..at], b"bloom", &gguf[at + 5..]].concat();
+    folder.write("other.gguf", other);
+    folder.write("torn.gguf", &gguf[..gguf.len() / 2]);
+    let cases = [
+        ("torn", vec!["model.safetensors"]),
+        ("mute", vec!["tokenizer"]),
+        ("hollow", vec!["hollow", "safetensors"]),
+        ("other.gguf", vec!["bloom", "llama"]),
+        ("torn.gguf", vec!["torn.gguf"]),
+        ("none.gguf", vec!["none.gguf"]),
+    ];
+    for (name, said) in cases {
+        folder.write("suite.yaml", suite(&[&format!("id: x, local: {{ weights: {name} }}")], ""));
+        for command in [vec!["run", "suite.yaml", "--out", "run"], vec!["check", "suite.yaml"]] {
+            let output = folder.run(&command).expect(2);
+            for part in &said {
+                assert!(output.err.contains(part), "{name}: {}", output.err);
+            }
+            assert!(!folder.path().join("run").exists(), "{name}");
+        }
+    }
+    assert_eq!(servers(&folder), [0; 0]);
+}
