@@ -15,6 +15,8 @@ pub mod suite;
 // Floor 3
 pub mod dataset;
 pub mod gate;
+#[cfg(feature = "local")]
+pub mod local;
 pub mod provider;
 pub mod store;
 // Floor 4
