@@ -74,11 +74,13 @@ mod with_weights {
         let internal = |error: io::Error| CommandError::Internal(error.to_string());
         let mut interrupt = signal(SignalKind::interrupt()).map_err(internal)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
+        // A Ctrl-C at a terminal reaches parent and child; of the two it is the parent that decides.
+        let is_asked = !args.with_parent;
         let parent_gone = parent_gone(args.with_parent).map_err(internal)?;
         tokio::pin!(parent_gone);
         let engine = tokio::select! {
             engine = load(args) => engine?,
-            _ = interrupt.recv() => return Ok(0),
+            _ = interrupt.recv(), if is_asked => return Ok(0),
             _ = terminate.recv() => return Ok(0),
             () = &mut parent_gone => return Ok(0),
         };
@@ -100,7 +102,7 @@ mod with_weights {
         tokio::pin!(serving);
         tokio::select! {
             result = &mut serving => return result.map(|()| 0).map_err(internal),
-            _ = interrupt.recv() => {}
+            _ = interrupt.recv(), if is_asked => {}
             _ = terminate.recv() => {}
             () = &mut parent_gone => return Ok(0),
         }
@@ -108,7 +110,7 @@ mod with_weights {
         say(world, &format!("stopping: what is in flight has {} s; once more (Ctrl-C) ends it", GRACE.as_secs()));
         tokio::select! {
             result = &mut serving => result.map(|()| 0).map_err(internal),
-            _ = interrupt.recv() => Ok(0),
+            _ = interrupt.recv(), if is_asked => Ok(0),
             _ = terminate.recv() => Ok(0),
             () = &mut parent_gone => Ok(0),
         }

@@ -93,7 +93,7 @@ impl Engine {
         }
         let room = facts.context - prompt.len();
         let limit = request.max_tokens.unwrap_or(room).min(room);
-        let mut walk = self.walk(&request.format)?;
+        let mut walk = self.walk(&request.format, limit)?;
         let mut sampler = Sampler::new(request.sampling, self.unseeded.fetch_add(1, Ordering::Relaxed));
         let mut text = Text::new(request.stop.clone());
         let mut sequence = model.start();
@@ -152,9 +152,9 @@ impl Engine {
         let tokens = match input {
             // The template writes the beginning itself.
             Input::Chat(messages) => {
-                let text = template.render(messages, None).map_err(|error| {
-                    ApiError::invalid("messages", format!("the chat template does not take these messages: {error}"))
-                })?;
+                let text = template
+                    .render(messages, None)
+                    .map_err(|error| ApiError::invalid(input.param(), error.to_string()))?;
                 tokenizer.encode(&text)
             }
             Input::Text(text) => tokenizer.bos().into_iter().chain(tokenizer.encode(text)).collect(),
@@ -165,13 +165,13 @@ impl Engine {
         Ok(tokens)
     }
 
-    fn walk(&self, format: &Format) -> Result<Option<Walk>, ApiError> {
+    fn walk(&self, format: &Format, limit: usize) -> Result<Option<Walk>, ApiError> {
         let schema = match format {
             Format::Text => return Ok(None),
             Format::Object => &json!({"type": "object"}),
             Format::Schema(schema) => schema,
         };
-        self.grammars.walk(schema).map(Some).map_err(|error| {
+        self.grammars.walk(schema, limit).map(Some).map_err(|error| {
             let message = format!("answers cannot be held to this schema: {error}");
             ApiError::invalid("response_format.json_schema.schema", message)
         })

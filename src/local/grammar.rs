@@ -97,11 +97,11 @@ impl Grammars {
         Ok(Grammars { factory, words: Arc::new(Words(tokens)), kept: Mutex::default() })
     }
 
-    /// A walk along a schema's grammar. The grammar is built once.
+    /// A walk along a schema's grammar, of `limit` tokens at most. The grammar is built once.
     ///
     /// # Errors
     /// When the schema asks for what cannot be held to.
-    pub fn walk(&self, schema: &Value) -> Result<Walk, GrammarError> {
+    pub fn walk(&self, schema: &Value, limit: usize) -> Result<Walk, GrammarError> {
         let digest = Digest::of(schema.to_string().as_bytes());
         let known = {
             let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,7 +121,7 @@ impl Grammars {
         };
         // Each walk has a lexer of its own, so that walks do not wait for each other.
         let matcher = grammar.start.lock().unwrap_or_else(PoisonError::into_inner).deep_clone();
-        Ok(Walk::new(matcher, Arc::clone(&self.words), grammar.least))
+        Ok(Walk::new(matcher, Arc::clone(&self.words), grammar.least.filter(|least| *least <= limit)))
     }
 
     fn build(&self, schema: &Value) -> Result<Grammar, GrammarError> {
@@ -186,21 +186,23 @@ pub struct Walk {
     matcher: Matcher,
     track: Track,
     words: Arc<Words>,
-    /// With so many tokens left or fewer, each step is tried out before it is taken.
+    /// Tokens of the shortest answer; `None`: there is no room for one, and no way out is looked for.
+    least: Option<usize>,
+    /// Inside a string or a number, the next look ahead is when so many tokens are left.
     watch: usize,
-    /// The way to the end, the next token last; once it is taken there is no other.
+    /// A way to the end from here, the next token last, where one is known.
     way: Option<Vec<u32>>,
+    is_cut_short: bool,
 }
 
 impl Walk {
     fn new(matcher: Matcher, words: Arc<Words>, least: Option<usize>) -> Walk {
-        let watch = least.map_or(0, |least| 2 * least + 32);
-        Walk { matcher, track: Track::default(), words, watch, way: None }
+        Walk { matcher, track: Track::default(), words, least, watch: usize::MAX, way: None, is_cut_short: false }
     }
 
     /// Whether the shortest way to the end was taken because the tokens ran out.
     pub fn is_cut_short(&self) -> bool {
-        self.way.is_some()
+        self.is_cut_short
     }
 
     /// Whether nothing can be added any more.
@@ -227,10 +229,8 @@ impl Walk {
         if self.is_whole() {
             return Ok(Next::End);
         }
-        if let Some(way) = &mut self.way {
-            let Some(token) = way.pop() else { return Ok(Next::End) };
-            self.take(token)?;
-            return Ok(Next::Token(token));
+        if self.is_cut_short {
+            return self.follow();
         }
         let mask = self.matcher.compute_mask().map_err(step_error)?;
         let can_end = self.is_accepting();
@@ -248,39 +248,55 @@ impl Walk {
         let Some(token) = self.pick(sampler, &mut allowed, draw, ends) else {
             // Every token that may come has a logit that is no number: none is better than another.
             let token = self.nearest(&mask).ok_or_else(|| step_error("no token may come next"))?;
-            self.take(token)?;
-            return Ok(Next::Token(token));
+            self.way = None;
+            return self.take(token).map(|()| Next::Token(token));
         };
         if ends.contains(&token) {
             return Ok(Next::End);
         }
-        if left > self.watch {
-            self.take(token)?;
-            return Ok(Next::Token(token));
+        self.step(token, left)
+    }
+
+    /// Takes a token if there is a way to the end after it; else the next one on the way from here.
+    fn step(&mut self, token: u32, left: usize) -> Result<Next, GrammarError> {
+        if self.way.as_ref().is_some_and(|way| way.last() == Some(&token)) {
+            return self.follow();
+        }
+        let way = self.way.take();
+        let shape = self.track.shape();
+        let is_inside = shape.is_inside() && shape.after(self.words.of(token)).is_inside();
+        // What a bracket, a comma or a key commits to is seldom longer than the shortest answer.
+        let near = self.least.map_or(0, |least| (shape.depth() + 2) * least + 32);
+        if left > near || is_inside && left > self.watch {
+            return self.take(token).map(|()| Next::Token(token));
         }
         let mut ahead = self.fork();
         ahead.take(token)?;
         if let Some(way) = ahead.way_out(left - 1) {
             // Half of what would be left over can be used before the next look.
-            self.watch = left - 1 - (left - 1 - way.len()) / 2;
+            self.watch = left - 1 - (left - 1 - way.len()).saturating_sub(8) / 2;
             (self.matcher, self.track) = (ahead.matcher, ahead.track);
+            self.way = Some(way);
             return Ok(Next::Token(token));
         }
-        match self.way_out(left) {
-            Some(mut way) => {
-                way.reverse();
-                let first = way.pop();
-                self.way = Some(way);
-                let Some(first) = first else { return Ok(Next::End) };
-                self.take(first)?;
-                Ok(Next::Token(first))
+        match way.or_else(|| self.way_out(left)) {
+            Some(way) => {
+                (self.way, self.is_cut_short) = (Some(way), true);
+                self.follow()
             }
             None => {
                 // There is no room for any whole answer; it will end where its limit is.
-                self.watch = 0;
-                self.take(token)?;
-                Ok(Next::Token(token))
+                self.least = None;
+                self.take(token).map(|()| Next::Token(token))
             }
+        }
+    }
+
+    /// Goes on by the way that is known.
+    fn follow(&mut self) -> Result<Next, GrammarError> {
+        match self.way.as_mut().and_then(Vec::pop) {
+            Some(token) => self.take(token).map(|()| Next::Token(token)),
+            None => Ok(Next::End),
         }
     }
 
@@ -321,11 +337,11 @@ impl Walk {
     }
 
     fn fork(&self) -> Walk {
-        let (matcher, track, words) = (self.matcher.clone(), self.track.clone(), Arc::clone(&self.words));
-        Walk { matcher, track, words, watch: 0, way: None }
+        let walk = Walk::new(self.matcher.clone(), Arc::clone(&self.words), None);
+        Walk { track: self.track.clone(), ..walk }
     }
 
-    /// Tokens that make the answer whole, at most `limit` of them. Not always the fewest: each is the one that leads
+    /// Tokens that make the answer whole, at most `limit` of them, the first one last. Not always the fewest: each is the one that leads
     /// most directly to the end by itself. Where that runs in circles (a pattern such as `(ab)*c`), others are tried.
     fn way_out(&self, limit: usize) -> Option<Vec<u32>> {
         (0..ATTEMPTS).find_map(|attempt| {
@@ -334,6 +350,7 @@ impl Walk {
             let mut random = Digest::of(&attempt.to_le_bytes()).low64();
             loop {
                 if ahead.is_whole() || ahead.is_accepting() {
+                    way.reverse();
                     return Some(way);
                 }
                 if way.len() >= limit.min(LONGEST_WAY) {

@@ -221,7 +221,8 @@ mod tests {
             Ok(END)
         });
         let queue = Queue::start(Lanes { parallel: 1, queue: 4, threads: 1 }, &work).unwrap();
-        let (first, second) = (queue.put(request()).unwrap(), queue.put(request()).unwrap());
+        let (mut first, second) = (queue.put(request()).unwrap(), queue.put(request()).unwrap());
+        assert!(matches!(first.blocking_recv(), Some(Event::Piece(_))));
         drop(second);
         drop(first);
         heard.recv_timeout(Duration::from_secs(60)).unwrap();

@@ -65,6 +65,16 @@ impl Shape {
         self.is_excessive
     }
 
+    /// How many brackets are open.
+    pub fn depth(&self) -> usize {
+        self.depth as usize
+    }
+
+    /// Whether it is inside a string that is no key, or a number: what is added there commits to nothing further on.
+    pub fn is_inside(&self) -> bool {
+        matches!(self.place, Place::Text { is_key: false, .. } | Place::Number { .. })
+    }
+
     /// The place after some more bytes.
     pub fn after(mut self, bytes: &[u8]) -> Shape {
         for byte in bytes {

@@ -101,13 +101,13 @@ impl Loaded {
         }
         let words = (0..SIZE).map(|id| u8::try_from(id).map_or_else(|_| b"<s>".to_vec(), |b| vec![b])).collect();
         let facts = Facts {
-            name: "stub".to_owned(),
-            architecture: "stub".to_owned(),
-            format: "none",
+            name: path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+            architecture: "llama".to_owned(),
+            format: "safetensors",
             quantisation: "f32".to_owned(),
             parameters: 0,
-            context: options.context.unwrap_or(512).min(512),
-            files: Vec::new(),
+            context: options.context.unwrap_or(1024).min(1024),
+            files: vec![FileFact { name: "model.safetensors".to_owned(), bytes: 0, digest: Digest::default() }],
             device: "cpu".to_owned(),
         };
         Ok(Loaded { model: Model, tokenizer: Tokenizer { words }, template: ChatTemplate, facts })

@@ -18,4 +18,6 @@ mod hostile;
 mod http;
 mod provider;
 mod readme;
+#[cfg(feature = "local")]
+mod serve;
 mod support;
