@@ -29,6 +29,9 @@ const LONGEST_WAY: usize = 2048;
 /// How often another way to the end is looked for.
 const ATTEMPTS: u64 = 4;
 
+/// Tokens that are tried as the last one of a number.
+const LAST_DIGITS: usize = 128;
+
 /// Longer tokens never stand in JSON, and the tree of tokens does not take them.
 const LONGEST_TOKEN: usize = 512;
 
@@ -68,6 +71,8 @@ pub struct Grammar {
     start: Mutex<Matcher>,
     /// Tokens of the shortest answer that was found.
     least: Option<usize>,
+    /// The beginning of an answer.
+    shape: Shape,
 }
 
 impl Grammars {
@@ -121,7 +126,7 @@ impl Grammars {
         };
         // Each walk has a lexer of its own, so that walks do not wait for each other.
         let matcher = grammar.start.lock().unwrap_or_else(PoisonError::into_inner).deep_clone();
-        Ok(Walk::new(matcher, Arc::clone(&self.words), grammar.least.filter(|least| *least <= limit)))
+        Ok(Walk::new(matcher, grammar.shape, Arc::clone(&self.words), grammar.least.filter(|least| *least <= limit)))
     }
 
     fn build(&self, schema: &Value) -> Result<Grammar, GrammarError> {
@@ -137,6 +142,7 @@ impl Grammars {
             json_allowed_escapes: Some("nrbtf\\\"".to_owned()),
             ..JsonCompileOptions::default()
         };
+        let shape = Shape::new(names_multiples(&schema));
         options.apply_to(&mut schema);
         let parser = self.factory.create_parser(TopLevelGrammar::from_json_schema(schema));
         let mut start = Matcher::new(parser);
@@ -147,9 +153,9 @@ impl Grammars {
         if mask.is_zero() {
             return Err(GrammarError::Schema("nothing is valid against the schema".to_owned()));
         }
-        let walk = Walk::new(start.deep_clone(), Arc::clone(&self.words), None);
+        let walk = Walk::new(start.deep_clone(), shape, Arc::clone(&self.words), None);
         let least = walk.way_out(LONGEST_WAY).map(|way| way.len());
-        Ok(Grammar { start: Mutex::new(start), least })
+        Ok(Grammar { start: Mutex::new(start), least, shape })
     }
 }
 
@@ -169,6 +175,15 @@ fn refuse_inner_ids(schema: &Value, is_root: bool) -> Result<(), GrammarError> {
         }
         Value::Array(items) => items.iter().try_for_each(|value| refuse_inner_ids(value, false)),
         _ => Ok(()),
+    }
+}
+
+/// Whether a number must be a multiple of another anywhere in a schema.
+fn names_multiples(schema: &Value) -> bool {
+    match schema {
+        Value::Object(fields) => fields.iter().any(|(name, value)| name == "multipleOf" || names_multiples(value)),
+        Value::Array(items) => items.iter().any(names_multiples),
+        _ => false,
     }
 }
 
@@ -196,8 +211,8 @@ pub struct Walk {
 }
 
 impl Walk {
-    fn new(matcher: Matcher, words: Arc<Words>, least: Option<usize>) -> Walk {
-        Walk { matcher, track: Track::default(), words, least, watch: usize::MAX, way: None, is_cut_short: false }
+    fn new(matcher: Matcher, shape: Shape, words: Arc<Words>, least: Option<usize>) -> Walk {
+        Walk { matcher, track: Track::new(shape), words, least, watch: usize::MAX, way: None, is_cut_short: false }
     }
 
     /// Whether the shortest way to the end was taken because the tokens ran out.
@@ -308,26 +323,38 @@ impl Walk {
             if ends.contains(&token) {
                 return Some(token);
             }
-            let mut ahead = self.track.clone();
-            ahead.push(self.words.of(token));
-            if ahead.shape().is_excessive() && !self.track.shape().is_excessive() {
+            let shape = self.track.shape();
+            let exceeds = shape.exceeds(self.words.of(token));
+            if exceeds {
                 // Whatever does likewise, at once: there may be thousands of tokens of digits.
-                let shape = self.track.shape();
                 for (id, logit) in allowed.iter_mut().enumerate().filter(|(_, logit)| **logit > f32::NEG_INFINITY) {
-                    if shape.after(self.words.of(id as u32)).is_excessive() {
+                    if shape.exceeds(self.words.of(id as u32)) {
                         *logit = f32::NEG_INFINITY;
                     }
                 }
-            } else if ahead.has_double() && !self.track.has_double() {
+            } else if self.doubles(self.words.of(token)) {
                 allowed[token as usize] = f32::NEG_INFINITY;
             } else {
                 return Some(token);
             }
             match sampler.pick(allowed, draw) {
                 Some(other) => token = other,
+                None if exceeds => return self.last_digit().or(Some(first)),
                 None => return Some(first),
             }
         }
+    }
+
+    /// A token after which a number that has digits enough may end; it may not now.
+    fn last_digit(&self) -> Option<u32> {
+        let mask = self.fork().matcher.compute_mask().ok()?;
+        let may_end = |token: &u32| {
+            let mut ahead = self.fork();
+            let then = ahead.take(*token).ok().and_then(|()| ahead.matcher.compute_mask().ok());
+            let shape = ahead.track.shape();
+            ahead.is_whole() || then.is_some_and(|then| then.iter().any(|next| !shape.exceeds(ahead.words.of(next))))
+        };
+        mask.iter().take(LAST_DIGITS).find(may_end)
     }
 
     fn take(&mut self, token: u32) -> Result<(), GrammarError> {
@@ -337,7 +364,7 @@ impl Walk {
     }
 
     fn fork(&self) -> Walk {
-        let walk = Walk::new(self.matcher.clone(), Arc::clone(&self.words), None);
+        let walk = Walk::new(self.matcher.clone(), self.track.shape(), Arc::clone(&self.words), None);
         Walk { track: self.track.clone(), ..walk }
     }
 

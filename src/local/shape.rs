@@ -6,7 +6,10 @@
 use std::cmp::Reverse;
 
 /// Digits of a whole part or of a fraction, at most: more than an `f64` holds, and far from its largest.
-const MAX_DIGITS: u8 = 20;
+const MOST_DIGITS: u8 = 20;
+
+/// The same where a number must be a multiple of another: an `f64` holds these, and three more to get there.
+const MOST_DIGITS_OF_MULTIPLES: u8 = 12;
 
 /// Digits of an exponent, at most.
 const MAX_EXPONENT: u8 = 2;
@@ -42,27 +45,29 @@ pub struct Shape {
     objects: u128,
     /// Blanks between values so far.
     blanks: u32,
-    is_excessive: bool,
-}
-
-impl Default for Shape {
-    fn default() -> Shape {
-        Shape { place: Place::Value, depth: 0, objects: 0, blanks: 0, is_excessive: false }
-    }
+    /// Digits and brackets above what should be.
+    excess: u32,
+    most_digits: u8,
 }
 
 /// How near the end a continuation is: the smaller the nearer.
 pub type Rank = (u32, bool, u8, Reverse<usize>);
 
 impl Shape {
+    /// The beginning of a text, which may have numbers that must be multiples of others.
+    pub fn new(has_multiples: bool) -> Shape {
+        let most_digits = if has_multiples { MOST_DIGITS_OF_MULTIPLES } else { MOST_DIGITS };
+        Shape { place: Place::Value, depth: 0, objects: 0, blanks: 0, excess: 0, most_digits }
+    }
+
     /// Whether a value that shows its end by itself (no number, no word) has ended.
     pub fn is_closed(&self) -> bool {
         self.depth == 0 && self.place == Place::After
     }
 
-    /// Whether a number has too many digits, or brackets are nested too deeply.
-    pub fn is_excessive(&self) -> bool {
-        self.is_excessive
+    /// Whether these bytes add digits to a number that has enough, or brackets that are nested too deeply.
+    pub fn exceeds(self, bytes: &[u8]) -> bool {
+        self.after(bytes).excess > self.excess
     }
 
     /// How many brackets are open.
@@ -108,8 +113,8 @@ impl Shape {
             (_, b' ' | b'\n' | b'\r' | b'\t') => self.blanks += 1,
             (Place::Number { digits, is_exponent }, b'0'..=b'9') => {
                 *digits = digits.saturating_add(1);
-                let most = if *is_exponent { MAX_EXPONENT } else { MAX_DIGITS };
-                self.is_excessive |= *digits > most;
+                let most = if *is_exponent { MAX_EXPONENT } else { self.most_digits };
+                self.excess += u32::from(*digits > most);
             }
             (Place::Number { digits, .. }, b'.' | b'+' | b'-') => *digits = 0,
             (Place::Number { digits, is_exponent }, b'e' | b'E') => (*digits, *is_exponent) = (0, true),
@@ -124,7 +129,7 @@ impl Shape {
                 let is_object = byte == b'{';
                 self.depth += 1;
                 self.objects = self.objects << 1 | u128::from(is_object);
-                self.is_excessive |= self.depth > MAX_DEPTH;
+                self.excess += u32::from(self.depth > MAX_DEPTH);
                 self.place = if is_object { Place::Key } else { Place::Value };
             }
             (Place::Key, b'"') => self.place = Place::Text { is_key: true, is_escaped: false },
@@ -137,7 +142,7 @@ impl Shape {
 }
 
 /// A place in a JSON text, with the keys of the objects around it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Track {
     shape: Shape,
     /// The keys so far, of each open bracket.
@@ -148,6 +153,11 @@ pub struct Track {
 }
 
 impl Track {
+    /// From the beginning of a text.
+    pub fn new(shape: Shape) -> Track {
+        Track { shape, keys: Vec::new(), key: Vec::new(), has_double: false }
+    }
+
     /// The place.
     pub fn shape(&self) -> Shape {
         self.shape
@@ -186,7 +196,11 @@ mod tests {
     use super::*;
 
     fn at(text: &str) -> Shape {
-        Shape::default().after(text.as_bytes())
+        Shape::new(false).after(text.as_bytes())
+    }
+
+    fn is_excessive(text: &str) -> bool {
+        Shape::new(false).exceeds(text.as_bytes())
     }
 
     #[test]
@@ -201,14 +215,18 @@ mod tests {
     #[test]
     fn numbers_and_brackets_have_bounds() {
         for text in ["[12345678901234567890", "[1.12345678901234567890", "[-1e99", "[1E+12", "[1,2,3,4,5e12"] {
-            assert!(!at(text).is_excessive(), "{text}");
+            assert!(!is_excessive(text), "{text}");
         }
         for text in ["[123456789012345678901", "[0.123456789012345678901", "[1e100", "[-1E-100"] {
-            assert!(at(text).is_excessive(), "{text}");
+            assert!(is_excessive(text), "{text}");
         }
-        assert!(!at(&"[".repeat(64)).is_excessive());
-        assert!(at(&"[".repeat(65)).is_excessive());
-        assert!(!at(r#"{"1234567890123456789012345":"123456789012345678901234"#).is_excessive());
+        assert!(!is_excessive(&"[".repeat(64)));
+        assert!(is_excessive(&"[".repeat(65)));
+        assert!(!is_excessive(r#"{"1234567890123456789012345":"123456789012345678901234"#));
+        // What is too much already can still become more, or not.
+        let long = at("[123456789012345678901");
+        assert!(long.exceeds(b"2") && !long.exceeds(b",") && !long.exceeds(b"]"));
+        assert!(Shape::new(true).exceeds(b"1234567890123"));
     }
 
     #[test]
@@ -229,7 +247,7 @@ mod tests {
     #[test]
     fn a_key_that_comes_twice_is_seen() {
         let double = |text: &str| {
-            let mut track = Track::default();
+            let mut track = Track::new(Shape::new(false));
             track.push(text.as_bytes());
             track.has_double()
         };

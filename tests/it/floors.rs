@@ -23,11 +23,11 @@ const ONLY_IN: [(&str, &[&str]); 12] = [
     ("tokio::spawn", &["src/engine/"]),
     ("JoinSet", &["src/engine/"]),
     ("axum::", &["src/local/server.rs"]),
-    ("candle_", &["src/local/"]),
     ("llguidance::", &["src/local/grammar.rs"]),
     ("process::exit", &[]),
     ("println!", &[]),
     ("indicatif", &["src/report/"]),
+    ("candle", &["src/local/"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -1,0 +1,147 @@
+//! Weight matrices, as they are stored, and their product with activations.
+
+use rayon::prelude::*;
+
+use crate::local::blocks::{Blocks, Kind, half};
+use crate::local::kernel::{self, BLOCK, Brain, Element, Half, Input};
+
+/// Multiplications from which it pays to share a product among threads.
+const SHARED_WORK: usize = 1 << 20;
+
+/// A matrix of weights: `rows` outputs of `columns` inputs each.
+#[derive(Debug)]
+pub(super) struct Matrix {
+    rows: usize,
+    columns: usize,
+    values: Values,
+}
+
+#[derive(Debug)]
+enum Values {
+    F32(Vec<f32>),
+    F16(Vec<Half>),
+    Bf16(Vec<Brain>),
+    Blocks(Blocks),
+}
+
+impl Matrix {
+    /// A matrix from bytes as files hold them, `rows` × `columns` of `kind`, little-endian.
+    ///
+    /// The caller has looked that there are as many bytes as that takes.
+    pub fn new(kind: Kind, rows: usize, columns: usize, bytes: &[u8]) -> Matrix {
+        let halves = || bytes.as_chunks::<2>().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
+        let values = match kind {
+            Kind::F32 => Values::F32(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()),
+            Kind::F16 => Values::F16(halves().map(Half).collect()),
+            Kind::Bf16 => Values::Bf16(halves().map(Brain).collect()),
+            Kind::Q4_0
+            | Kind::Q4_1
+            | Kind::Q5_0
+            | Kind::Q5_1
+            | Kind::Q8_0
+            | Kind::Q2K
+            | Kind::Q3K
+            | Kind::Q4K
+            | Kind::Q5K
+            | Kind::Q6K => Values::Blocks(Blocks::new(kind, bytes)),
+        };
+        Matrix { rows, columns, values }
+    }
+
+    /// Outputs.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether its products need the input in 8-bit blocks.
+    pub fn takes_blocks(&self) -> bool {
+        matches!(self.values, Values::Blocks(_))
+    }
+
+    /// Writes one row.
+    pub fn read_row(&self, row: usize, out: &mut [f32]) {
+        let range = row * self.columns..(row + 1) * self.columns;
+        fn read<W: Element>(from: &[W], out: &mut [f32]) {
+            for (out, value) in out.iter_mut().zip(from) {
+                *out = value.value();
+            }
+        }
+        match &self.values {
+            Values::F32(values) => out.copy_from_slice(&values[range]),
+            Values::F16(values) => read(&values[range], out),
+            Values::Bf16(values) => read(&values[range], out),
+            Values::Blocks(blocks) => blocks.read(range.start, out),
+        }
+    }
+
+    /// Writes the product with each row of the input into the rows of `out`, which are `width` long, from `offset` on.
+    ///
+    /// `spare` is room to work in.
+    pub fn multiply(&self, input: &Input<'_>, out: &mut [f32], width: usize, offset: usize, spare: &mut Vec<f32>) {
+        let count = input.rows();
+        if count == 1 {
+            self.products(input, &mut out[offset..offset + self.rows]);
+            return;
+        }
+        spare.resize(self.rows * count, 0.0);
+        self.products(input, spare);
+        for (index, row) in out.chunks_mut(width).enumerate() {
+            for (out, products) in row[offset..offset + self.rows].iter_mut().zip(spare.chunks(count)) {
+                *out = products[index];
+            }
+        }
+    }
+
+    /// Writes rows of weights × rows of input.
+    fn products(&self, input: &Input<'_>, out: &mut [f32]) {
+        let count = input.rows();
+        let threads = rayon::current_num_threads();
+        if threads == 1 || self.rows * self.columns * count < SHARED_WORK {
+            self.some_products(0, input, out);
+            return;
+        }
+        // A few parts for each thread, so that one that is held up holds up less; whole tiles of four rows.
+        let part = self.rows.div_ceil(threads * 4).next_multiple_of(4);
+        out.par_chunks_mut(part * count).enumerate().for_each(|(index, out)| {
+            self.some_products(index * part, input, out);
+        });
+    }
+
+    fn some_products(&self, first: usize, input: &Input<'_>, out: &mut [f32]) {
+        let range = first * self.columns..first * self.columns + out.len() / input.rows() * self.columns;
+        match &self.values {
+            Values::F32(values) => kernel::float_rows(&values[range], input, out),
+            Values::F16(values) => kernel::float_rows(&values[range], input, out),
+            Values::Bf16(values) => kernel::float_rows(&values[range], input, out),
+            Values::Blocks(blocks) => kernel::block_rows(blocks, first, input, out),
+        }
+    }
+}
+
+/// Numbers from bytes as files hold them, as `f32`.
+pub(super) fn floats(kind: Kind, bytes: &[u8]) -> Vec<f32> {
+    match kind {
+        Kind::F32 => bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+        Kind::F16 => bytes.as_chunks::<2>().0.iter().map(|bytes| half(u16::from_le_bytes(*bytes))).collect(),
+        Kind::Bf16 => bytes.as_chunks::<2>().0.iter().map(|bytes| Brain(u16::from_le_bytes(*bytes)).value()).collect(),
+        Kind::Q4_0
+        | Kind::Q4_1
+        | Kind::Q5_0
+        | Kind::Q5_1
+        | Kind::Q8_0
+        | Kind::Q2K
+        | Kind::Q3K
+        | Kind::Q4K
+        | Kind::Q5K
+        | Kind::Q6K => {
+            let mut out = vec![0.0; bytes.len() / kind.block_bytes() * kind.block_elements()];
+            Blocks::new(kind, bytes).read(0, &mut out);
+            out
+        }
+    }
+}
+
+/// Whether rows of `columns` can be stored as `kind`, and multiplied.
+pub(super) fn fits(kind: Kind, columns: usize) -> bool {
+    columns.is_multiple_of(kind.block_elements()) && (kind.block_elements() == 1 || columns.is_multiple_of(BLOCK))
+}
