@@ -29,6 +29,8 @@ pub enum Command {
     Score(ScoreArgs),
     /// Render a stored run again
     Report(ReportArgs),
+    /// Serve weights on this machine behind an OpenAI-compatible address
+    Serve(ServeArgs),
     /// Print the JSON Schema of suite files, or of report.json
     Schema(SchemaArgs),
     /// Print a completion script for a shell
@@ -126,6 +128,61 @@ pub enum Form {
     Json,
     /// report.csv
     Csv,
+}
+
+/// `evalctl serve`
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// A Hugging Face folder (config.json, tokenizer.json, safetensors) or a GGUF file
+    pub weights: PathBuf,
+    /// Address to listen at; nobody is asked for a key, so others than loopback ones are for closed networks
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
+    pub host: String,
+    /// Port to listen at; 0 for any free one
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// Requests that are answered at a time [default: 2, or 1 on one core]
+    #[arg(long, value_name = "N", value_parser = workers)]
+    pub parallel: Option<usize>,
+    /// Requests that may wait; one more is refused with 429
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = up_to_many)]
+    pub queue: usize,
+    /// Threads, shared out among the requests that are answered at a time [default: one per core]
+    #[arg(long, value_name = "N", value_parser = workers)]
+    pub threads: Option<usize>,
+    /// Tokens of prompt and answer together, at most [default: what the model was made for]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub context: Option<usize>,
+    /// Name by which requests ask for the model [default: that of the weights]
+    #[arg(long, value_name = "MODEL")]
+    pub name: Option<String>,
+    /// Say when it is ready by a line of JSON on standard output: {"ready": URL, "model": …, "facts": …}
+    #[arg(long)]
+    pub announce: bool,
+    /// End when standard input does
+    #[arg(long, hide = true)]
+    pub with_parent: bool,
+}
+
+/// Each is a thread.
+fn workers(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=256).contains(number));
+    number.ok_or_else(|| "a whole number from 1 to 256 is needed".to_owned())
+}
+
+/// More than this of anything is a slip of the hand.
+const MANY: usize = 1 << 24;
+
+fn up_to_many(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number <= MANY);
+    number.ok_or_else(|| format!("a whole number up to {MANY} is needed"))
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    up_to_many(text)
+        .ok()
+        .filter(|number| *number > 0)
+        .ok_or_else(|| format!("a whole number from 1 to {MANY} is needed"))
 }
 
 /// `evalctl schema`

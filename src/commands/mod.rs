@@ -8,6 +8,7 @@ mod init;
 mod marking;
 mod plan;
 mod run;
+mod serve;
 mod session;
 mod signals;
 mod weights;
@@ -46,6 +47,7 @@ pub fn carry_out(cli: Cli, world: &mut World<'_>) -> Result<u8, CommandError> {
         Command::Run(args) => run::run(&args, world),
         Command::Score(args) => score(&args, world),
         Command::Report(args) => render(&args, world),
+        Command::Serve(args) => serve::serve(&args, world),
         Command::Schema(args) => schema(&args, world),
         Command::Completions(args) => {
             let mut script = Vec::new();

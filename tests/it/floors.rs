@@ -15,13 +15,15 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// (what, where it may stand): what is written there stands nowhere else.
-const ONLY_IN: [(&str, &[&str]); 10] = [
+const ONLY_IN: [(&str, &[&str]); 12] = [
     ("polars", &["src/frame/"]),
     ("reqwest", &["src/provider/http.rs"]),
     ("rustls::", &["src/provider/http.rs"]),
     ("saphyr_parser", &["src/suite/parse.rs"]),
     ("tokio::spawn", &["src/engine/"]),
     ("JoinSet", &["src/engine/"]),
+    ("axum::", &["src/local/server.rs"]),
+    ("llguidance::", &["src/local/grammar.rs"]),
     ("process::exit", &[]),
     ("println!", &[]),
     ("indicatif", &["src/report/"]),

@@ -20,4 +20,6 @@ mod http;
 mod local;
 mod provider;
 mod readme;
+#[cfg(feature = "local")]
+mod serve;
 mod support;

@@ -2,6 +2,8 @@
 
 pub mod loopback;
 pub mod server;
+#[cfg(feature = "local")]
+pub mod weights;
 
 use std::ffi::OsStr;
 use std::io::Read;
