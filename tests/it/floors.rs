@@ -22,7 +22,7 @@ const ONLY_IN: [(&str, &[&str]); 9] = [
     ("saphyr_parser", &["src/suite/parse.rs"]),
     ("tokio::spawn", &["src/engine/"]),
     ("JoinSet", &["src/engine/"]),
-    ("process::exit", &[]),
+    ("process::exit", &["src/commands/signals.rs"]),
     ("println!", &[]),
     ("indicatif", &["src/report/"]),
 ];
