@@ -19,7 +19,12 @@ const DISCORDANCE: [f64; 2] = [0.05, 0.10];
 /// All faults of the suite, its files and its variables, together.
 pub fn check(args: &CheckArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
     let source = source(&args.suite)?;
-    let options = Options { candidates: args.choice.candidates.clone(), limit: args.choice.limit, is_live: true };
+    let options = Options {
+        candidates: args.choice.candidates.clone(),
+        limit: args.choice.limit,
+        is_live: true,
+        is_stored: false,
+    };
     let mut plan = plan::prepare(&source, &options, world.environment)?;
     weights::start(&mut plan, true, world)?.end();
     let mut out = String::new();

@@ -66,35 +66,24 @@ impl<'a> Positions<'a> {
     }
 }
 
-/// Marks every answer, writes the next scores file and fills the frame. `None` when `is_told` to leave off: then nothing
-/// is written. `by` is the suite that marks, when it is not the run's own.
+/// Marks every answer, writes the next scores file and fills the frame. `by` is the suite that
+/// marks, when it is not the run's own.
 ///
 /// # Errors
 /// When a file of the run cannot be read or written.
-pub fn mark(
-    folder: &Path,
-    plan: &Plan,
-    by: Option<MarkedBy>,
-    is_told: &(dyn Fn() -> bool + Sync),
-) -> Result<Option<(RunFrame, Marked)>, CommandError> {
+pub fn mark(folder: &Path, plan: &Plan, by: Option<MarkedBy>) -> Result<(RunFrame, Marked), CommandError> {
     let header = ScoreHeader {
         format: SCORES_FORMAT.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         suite_digest: plan.digest,
+        dataset_digest: Some(plan.dataset_digest),
         metrics: plan.metrics.iter().map(|metric| metric.name.clone()).collect(),
         suite: by,
     };
     let mut writer = ScoreWriter::create(folder, next_scores(folder), &header)?;
-    let result = fill(
-        folder,
-        plan,
-        |record, position| Ok(marks_of(plan, record, position)),
-        |lines| writer.write(lines),
-        is_told,
-    )?;
-    if result.is_some() {
-        writer.finish()?;
-    }
+    let result =
+        fill(folder, plan, |record, position| Ok(marks_of(plan, record, position)), |lines| writer.write(lines))?;
+    writer.finish()?;
     Ok(result)
 }
 
@@ -106,8 +95,9 @@ pub fn load(folder: &Path, plan: &Plan) -> Result<(RunFrame, Marked), CommandErr
     let mut rows = HashMap::new();
     if let Some(number) = newest_scores(folder) {
         let mut reader = ScoreReader::open(folder, number)?;
-        // Marks by other scorers, or by another version of these, are no marks of this suite: all is marked anew.
-        if reader.header.suite_digest == plan.digest {
+        // Marks by another version of the scorers or of the targets are no marks of this suite: all is marked anew.
+        let ScoreHeader { suite_digest, dataset_digest, .. } = &reader.header;
+        if *suite_digest == plan.digest && *dataset_digest == Some(plan.dataset_digest) {
             while let Some(row) = reader.next_row()? {
                 rows.insert((row.key, row.digest), row.marks);
             }
@@ -118,8 +108,7 @@ pub fn load(folder: &Path, plan: &Plan) -> Result<(RunFrame, Marked), CommandErr
         // An answer that came after the marks is marked now; the next `score` writes it down.
         Ok(rows.get(&key).cloned().unwrap_or_else(|| marks_of(plan, record, position)))
     };
-    let filled = fill(folder, plan, stored, |_| Ok(()), &|| false)?;
-    filled.ok_or_else(|| CommandError::Internal("the marking was left off, and nobody had asked for it".to_owned()))
+    fill(folder, plan, stored, |_| Ok(()))
 }
 
 fn marks_of(plan: &Plan, record: &Record, position: Position) -> Vec<Mark> {
@@ -140,15 +129,14 @@ fn fill(
     plan: &Plan,
     marks: impl Fn(&Record, Position) -> Result<Vec<Mark>, StoreError> + Sync,
     mut write: impl FnMut(&[u8]) -> Result<(), StoreError>,
-    is_told: &(dyn Fn() -> bool + Sync),
-) -> Result<Option<(RunFrame, Marked)>, CommandError> {
+) -> Result<(RunFrame, Marked), CommandError> {
     let layout = plan.layout();
     let prices = layout.prices.clone();
     let mut builder = Builder::new(layout);
     let mut marked = Marked::default();
     let positions = Positions::of(plan);
     let Some(mut reader) = RecordReader::open(folder)? else {
-        return Ok(Some((builder.finish(), marked)));
+        return Ok((builder.finish(), marked));
     };
     let mut block = Vec::new();
     while reader.block(BLOCK, &mut block)? {
@@ -180,9 +168,6 @@ fn fill(
             })
             .collect::<Result<_, StoreError>>()?;
         for (rows, written, found) in done {
-            if is_told() {
-                return Ok(None);
-            }
             write(&written)?;
             marked.stale += found.stale;
             marked.unreadable += found.unreadable;
@@ -191,5 +176,5 @@ fn fill(
             }
         }
     }
-    Ok(Some((builder.finish(), marked)))
+    Ok((builder.finish(), marked))
 }

@@ -98,7 +98,7 @@ fn source(path: &Path) -> Result<Source, CommandError> {
 fn stored_plan(folder: &Path, other: Option<Source>, world: &World<'_>) -> Result<(Manifest, Plan), CommandError> {
     let manifest = Manifest::read(folder)?;
     let source = other.unwrap_or_else(|| stored_source(&manifest.suite_path, &manifest.suite_text));
-    let options = Options { candidates: manifest.only.clone(), limit: manifest.limit, is_live: false };
+    let options = Options { candidates: manifest.only.clone(), limit: manifest.limit, is_live: false, is_stored: true };
     let mut plan = plan::prepare(&source, &options, world.environment)?;
     // What was asked stands in the manifest; a file of answers may have gone since.
     for candidate in &mut plan.candidates {
@@ -119,13 +119,12 @@ fn score(args: &ScoreArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
     let other = args.suite.as_deref().map(source).transpose()?;
     let (manifest, plan) = stored_plan(&args.run, other, world)?;
     let folder = Folder::take(&args.run)?;
-    let by = args.suite.as_deref().filter(|_| plan.digest != manifest.suite_digest).map(|path| MarkedBy {
+    let by = args.suite.as_deref().map(|path| MarkedBy {
         path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
         text: plan.text.clone(),
     });
-    // Nobody listens to signals here, so they end the process.
-    let marked = marking::mark(folder.path(), &plan, by, &|| false)?;
-    let (frame, marked) = marked.ok_or_else(|| CommandError::Internal("the marking was left off".to_owned()))?;
+    let by = by.filter(|by| plan.digest != manifest.suite_digest || by.path != manifest.suite_path);
+    let (frame, marked) = marking::mark(folder.path(), &plan, by)?;
     let report = finish::report(&manifest, &plan, &frame, marked, &folder.run_id());
     finish::write(folder.path(), &report.document, &report.summary)?;
     show(world, &report.document, if args.json { Form::Json } else { Form::Terminal })

@@ -62,6 +62,8 @@ pub struct Options {
     pub limit: Option<u64>,
     /// Whether candidates will be asked: then keys, programs and files of answers must be there.
     pub is_live: bool,
+    /// Whether the choice of candidates is that of a stored run, of which the suite may know only some.
+    pub is_stored: bool,
 }
 
 /// A suite made ready: nothing in it can be wrong any more that could be known beforehand.
@@ -149,6 +151,7 @@ impl Plan {
             metrics: self.metrics.clone(),
             clusters: self.cases.clusters.clone(),
             classes: Vec::new(),
+            unmarkable: Vec::new(),
         }
     }
 
@@ -470,8 +473,9 @@ impl Work<'_> {
         let baseline = suite.baseline.clone();
         let baseline = baseline.as_deref();
         let known: Vec<String> = suite.candidates.iter().map(|candidate| candidate.id.clone()).collect();
+        let is_known = |id: &String| known.contains(id);
         for id in &options.candidates {
-            if !known.contains(id) {
+            if !is_known(id) && !options.is_stored {
                 let mut fault =
                     Fault::new(Place::default(), format!("`--candidate {}` is not in the suite", text::visible(id)));
                 fault.help = text::did_you_mean(id, known.iter().map(String::as_str))
@@ -489,7 +493,8 @@ impl Work<'_> {
             positions.contains(&(index - 1))
         });
         let is_judged = |gate| suite.candidates.iter().any(|chosen| gate::applies(gate, &chosen.id, baseline));
-        if !options.candidates.is_empty() && !suite.gates.is_empty() && !suite.gates.iter().any(is_judged) {
+        let is_choice = !options.candidates.is_empty() && options.candidates.iter().all(is_known);
+        if is_choice && !suite.gates.is_empty() && !suite.gates.iter().any(is_judged) {
             let mut fault = Fault::new(Place::default(), "`--candidate` leaves nobody whom a gate of the suite judges");
             fault.help = Some("name a candidate besides the baseline, or take the gates out of the suite".to_owned());
             self.faults.push(fault);
@@ -632,7 +637,7 @@ impl Work<'_> {
         for (name, written) in &spec.headers {
             match expand(written, self.environment) {
                 Ok((value, used)) => {
-                    self.secrets.extend(used.into_iter().filter(|value| !is_word(value)).map(Secret::new));
+                    self.secrets.extend(used.into_iter().map(Secret::new));
                     headers.insert(name.clone(), value);
                 }
                 Err(variable) => {
@@ -668,7 +673,7 @@ impl Work<'_> {
         for name in ["PATH", "HOME", "LANG", "TMPDIR"].into_iter().chain(command.env.iter().map(String::as_str)) {
             match (self.environment)(name) {
                 Some(value) => {
-                    if command.env.iter().any(|wanted| wanted == name) && !is_word(&value) {
+                    if command.env.iter().any(|wanted| wanted == name) {
                         self.secrets.push(Secret::new(value.as_str()));
                     }
                     environment.insert(name.to_owned(), value);
@@ -825,13 +830,6 @@ impl Work<'_> {
 
 fn base_url(openai: &OpenAiSpec) -> &str {
     openai.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL)
-}
-
-/// Whether a variable's value is an ordinary word or number (`staging`, `true`, `8080`): taken out of answers as a
-/// secret it would change what is marked.
-fn is_word(value: &str) -> bool {
-    let is_short = value.len() < 16;
-    is_short && (value.chars().all(|c| c.is_alphabetic()) || value.chars().all(|c| c.is_ascii_digit() || c == '.'))
 }
 
 /// Replaces `${NAME}` by the variable's value; gives the values used, or the first variable that is not set.

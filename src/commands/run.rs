@@ -16,7 +16,7 @@ use crate::commands::session::{self, Done, Ended};
 use crate::commands::signals::Signals;
 use crate::commands::{World, finish, show, source, weights};
 use crate::engine::{Candidate, FailureBudget, Rules, Stop};
-use crate::report::{Progress, ProgressKind};
+use crate::report::{Progress, ProgressKind, STOPPING};
 use crate::store::{
     Folder, Identity, Manifest, RUN_FORMAT, RecordReader, RecordWriter, Session, StoreError, latest, new_folder,
 };
@@ -32,7 +32,12 @@ const BLOCK: usize = 4 << 20;
 /// Everything that is wrong with the input, before anything is sent; and when the run's files cannot be read or written.
 pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
     let source = source(&args.suite)?;
-    let options = Options { candidates: args.choice.candidates.clone(), limit: args.choice.limit, is_live: true };
+    let options = Options {
+        candidates: args.choice.candidates.clone(),
+        limit: args.choice.limit,
+        is_live: true,
+        is_stored: false,
+    };
     let mut plan = plan::prepare(&source, &options, world.environment)?;
     let path = choose_folder(args, &plan)?;
     let servers = weights::start(&mut plan, args.quiet, world)?;
@@ -63,21 +68,24 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
         let ended: u64 = (0..plan.candidates.len()).map(|candidate| found.done.of(candidate)).sum();
         say(world, &format!("resuming {}: {ended} of {} tasks have ended", shown(folder.path()), plan.tasks()));
     }
-    let mut signals = None;
     if !found.done.is_all() {
-        let on_first = || {
-            // That this cannot be said must not keep the run from stopping.
-            let _ = writeln!(io::stderr(), "stopping: finishing what is under way; once more (Ctrl-C) leaves at once");
+        let is_shown = progress_kind(args) == ProgressKind::Bars;
+        let on_first = move || {
+            // Among the bars it is the display that says so. That it cannot be said must not keep the run from stopping.
+            if !is_shown {
+                let _ = writeln!(io::stderr(), "{STOPPING}");
+            }
         };
-        let signals =
-            signals.insert(Signals::listen(on_first).map_err(|error| CommandError::Internal(error.to_string()))?);
-        let ended = drive(args, &mut plan, &mut records, found, signals, world)
+        let signals = Signals::listen(on_first).map_err(|error| CommandError::Internal(error.to_string()))?;
+        let ended = drive(args, &mut plan, &mut records, found, &signals, world)
             .and_then(|ended| records.sync().map(|()| ended))
             .map_err(|source| {
                 let path = records.path().to_owned();
                 let help = format!("free some space, then go on: {resume}");
                 CommandError::Store { source: StoreError::Io { doing: "write", path, source }, help: Some(help) }
             })?;
+        let score = format!("evalctl score {}", quoted(folder.path()));
+        signals.leave_with(format!("left before the report; all answers are kept, mark them with: {score}"));
         match ended {
             Ended::Done => {}
             Ended::Stopped(why) => say(world, &format!("stopped: {}\ngo on with: {resume}", in_words(&why))),
@@ -88,14 +96,7 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
         }
     }
     servers.end();
-    // Told once, a run still marks and reports what it has; told again, or only now, it leaves that to `score`.
-    let before = signals.as_ref().map_or(0, Signals::count);
-    let is_told = || signals.as_ref().is_some_and(|signals| signals.count() > before);
-    let Some((frame, marked)) = marking::mark(folder.path(), &plan, None, &is_told)? else {
-        let score = format!("evalctl score {}", quoted(folder.path()));
-        say(world, &format!("left before the report; all answers are kept, mark them with: {score}"));
-        return Ok(3);
-    };
+    let (frame, marked) = marking::mark(folder.path(), &plan, None)?;
     let report = finish::report(&manifest, &plan, &frame, marked, &folder.run_id());
     finish::write(folder.path(), &report.document, &report.summary)?;
     let form = if args.json { Form::Json } else { Form::Terminal };
@@ -304,12 +305,7 @@ fn drive(
         let response = record.outcome.as_ref().ok()?;
         response.cost_usd.or_else(|| crate::price::cost(prices[candidate].as_ref()?, &response.usage).ok())
     };
-    let kind = match (args.quiet, io::stderr().is_terminal()) {
-        (true, _) => ProgressKind::Quiet,
-        (false, true) => ProgressKind::Bars,
-        (false, false) => ProgressKind::Lines,
-    };
-    let mut progress = Progress::new(kind, lines, Clock::new(), Box::new(spend), Box::new(io::stderr()));
+    let mut progress = Progress::new(progress_kind(args), lines, Clock::new(), Box::new(spend), Box::new(io::stderr()));
     let tasks = session::tasks(plan, done);
     let rules = Rules {
         seed: plan.suite.seed,
@@ -324,6 +320,14 @@ fn drive(
     progress.finish();
     let _ = world.err.flush();
     ended
+}
+
+fn progress_kind(args: &RunArgs) -> ProgressKind {
+    match (args.quiet, io::stderr().is_terminal()) {
+        (true, _) => ProgressKind::Quiet,
+        (false, true) => ProgressKind::Bars,
+        (false, false) => ProgressKind::Lines,
+    }
 }
 
 fn in_words(why: &Stop) -> String {
@@ -354,10 +358,17 @@ fn resume_command(args: &RunArgs, folder: &Path) -> String {
 
 /// As a shell takes it.
 fn quoted(path: &Path) -> String {
-    let text = shown(path);
+    let text = path.display().to_string();
+    // No option, though it looks like one.
+    let text = if text.starts_with('-') { format!("./{text}") } else { text };
     let is_plain = |c: char| c.is_alphanumeric() || "_-./:=@%+,".contains(c);
-    if !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain) {
+    if !text.is_empty() && text.chars().all(is_plain) {
         return text;
+    }
+    if text.chars().any(crate::util::text::is_unprintable) {
+        let escaped: String = text.chars().flat_map(char::escape_default).collect();
+        // Rust writes \u{e9} where shells have \ue9.
+        return format!("$'{}'", escaped.replace("\\u{", "\\u").replace('}', ""));
     }
     format!("'{}'", text.replace('\'', "'\\''"))
 }

@@ -1,18 +1,21 @@
 //! Ctrl-C, and the signal that asks a process to end, while a run is under way.
 
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// Exit code of a run that was left.
+const LEFT: i32 = 3;
 
 /// Hears from its making to the end of the process: once a process listens to a signal, the signal does not end it any
 /// more, so somebody has to listen as long as there is work.
 pub struct Signals {
     first: CancellationToken,
     second: CancellationToken,
-    count: Arc<AtomicU32>,
+    /// What to say when a signal ends the process; `None` while requests are in flight, which are to be finished.
+    farewell: Arc<Mutex<Option<String>>>,
 }
 
 impl Signals {
@@ -22,8 +25,8 @@ impl Signals {
     /// When the system gives no thread or no signals.
     pub fn listen(on_first: impl Fn() + Send + 'static) -> io::Result<Signals> {
         let (first, second) = (CancellationToken::new(), CancellationToken::new());
-        let count = Arc::new(AtomicU32::new(0));
-        let signals = Signals { first: first.clone(), second: second.clone(), count: Arc::clone(&count) };
+        let farewell = Arc::<Mutex<Option<String>>>::default();
+        let signals = Signals { first: first.clone(), second: second.clone(), farewell: Arc::clone(&farewell) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let streams = {
             let _entered = runtime.enter();
@@ -33,7 +36,10 @@ impl Signals {
             runtime.block_on(async move {
                 let (mut interrupt, mut terminate) = streams;
                 while told(&mut interrupt, &mut terminate).await {
-                    if count.fetch_add(1, Ordering::SeqCst) == 0 {
+                    if let Some(farewell) = &*farewell.lock().unwrap_or_else(PoisonError::into_inner) {
+                        leave(farewell);
+                    }
+                    if !first.is_cancelled() {
                         first.cancel();
                         on_first();
                     } else {
@@ -56,10 +62,22 @@ impl Signals {
         &self.second
     }
 
-    /// How often the process was told.
-    pub fn count(&self) -> u32 {
-        self.count.load(Ordering::SeqCst)
+    /// From now on a signal ends the process at once: all requests have ended, and what is left can be made again. Files
+    /// are put in place whole, so none is left half written.
+    pub fn leave_with(&self, farewell: String) {
+        *self.farewell.lock().unwrap_or_else(PoisonError::into_inner) = Some(farewell);
     }
+}
+
+#[expect(
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "the main thread may be held up anywhere, even in writing to a pipe that nobody reads"
+)]
+fn leave(farewell: &str) {
+    // That nobody can read it is no reason to stay.
+    let _ = writeln!(io::stderr(), "{farewell}");
+    std::process::exit(LEFT)
 }
 
 /// Waits for a signal; false when there will be none any more.

@@ -121,13 +121,18 @@ where
     let expired = expire(shared.rules.deadline);
     tokio::pin!(expired);
     let mut ticks = tokio::time::interval(TICK);
-    let mut is_late = false;
+    let (mut is_late, mut is_stopping) = (false, false);
     loop {
         tokio::select! {
             ended = slots.join_next() => if ended.is_none() { break },
             after = &mut expired, if !is_late => {
                 is_late = true;
                 shared.halt(Stop::Deadline { after });
+            }
+            // The sinks cannot be told when they are gone, which is why the run stops then.
+            () = shared.stop.cancelled(), if !is_stopping => {
+                is_stopping = true;
+                drop(shared.events.send(RunEvent::Stopping).await);
             }
             // A full channel has news enough.
             _ = ticks.tick() => drop(shared.events.try_send(RunEvent::Tick)),

@@ -39,6 +39,16 @@ pub struct Layout {
     pub clusters: Option<Vec<u32>>,
     /// Classes that label marks may name, by code; filled by the builder.
     pub classes: Vec<String>,
+    /// Per metric and sample, whether an answer could not be marked, for want of a target; set by the builder. Empty when
+    /// all could.
+    pub unmarkable: Vec<Vec<bool>>,
+}
+
+impl Layout {
+    /// Whether a sample has what a metric needs to mark it.
+    pub(super) fn is_unmarkable(&self, metric: usize, sample: usize) -> bool {
+        self.unmarkable.get(metric).and_then(|samples| samples.get(sample)).copied().unwrap_or(false)
+    }
 }
 
 /// What a label scorer saw in one answer.
@@ -264,12 +274,31 @@ impl Builder {
         let mut classes: Vec<(u32, String)> = self.class_codes.into_iter().map(|(class, code)| (code, class)).collect();
         classes.sort_unstable();
         self.layout.classes = classes.into_iter().map(|(_, class)| class).collect();
+        self.layout.unmarkable = unmarkable(&self.layout, &self.columns);
         let layout = self.layout;
         let candidates =
             layout.prices.iter().zip(self.columns).map(|(price, columns)| columns.finish(&layout, price.as_ref()));
         let candidates = candidates.collect();
         RunFrame { layout, candidates }
     }
+}
+
+/// The samples of each metric for which an answer is there and no mark.
+fn unmarkable(layout: &Layout, columns: &[Columns]) -> Vec<Vec<bool>> {
+    if !columns.iter().any(|columns| columns.state.contains(&State::Unscored)) {
+        return Vec::new();
+    }
+    let of_metric = |metric: usize| {
+        let is_bare = |columns: &Columns, row: usize| {
+            matches!(columns.state[row], State::Unscored | State::Scored) && columns.marks[metric][row].is_none()
+        };
+        let of_sample = |sample: usize| {
+            let mut rows = sample * layout.repeats..(sample + 1) * layout.repeats;
+            rows.any(|row| columns.iter().any(|columns| is_bare(columns, row)))
+        };
+        (0..layout.samples.len()).map(of_sample).collect()
+    };
+    (0..layout.metrics.len()).map(of_metric).collect()
 }
 
 fn code(codes: &mut BTreeMap<String, u32>, class: String) -> u32 {

@@ -5,7 +5,7 @@ use crate::frame::label::{self, Answers};
 use crate::frame::metrics::{distinct, quantile_of};
 use crate::frame::{CandidateFrame, Layout, RESAMPLES, Settings};
 use crate::stats;
-use crate::types::{Comparison, Discordant, Estimate, Flip, Method, Paired, Unit};
+use crate::types::{AtWorst, Comparison, Discordant, Estimate, Flip, Method, Paired, Unit};
 
 /// Built-in columns compared in every run, by the mean over samples.
 const MEANS: [(&str, &str, Unit); 6] = [
@@ -49,21 +49,50 @@ struct Joined {
     baseline: Vec<f64>,
     candidate_missing: u64,
     baseline_missing: u64,
-    both_missing: u64,
+    /// Samples without a pair that would be one, had nothing failed.
+    lost: u64,
+}
+
+impl Joined {
+    fn of(candidate: Vec<Option<f64>>, baseline: Vec<Option<f64>>, is_unmarkable: impl Fn(usize) -> bool) -> Joined {
+        let mut joined = Joined {
+            samples: Vec::new(),
+            candidate: Vec::new(),
+            baseline: Vec::new(),
+            candidate_missing: 0,
+            baseline_missing: 0,
+            lost: 0,
+        };
+        for (sample, pair) in candidate.into_iter().zip(baseline).enumerate() {
+            match pair {
+                (Some(candidate), Some(baseline)) => {
+                    joined.samples.push(u32::try_from(sample).expect("the layout counts samples in 32 bits"));
+                    joined.candidate.push(candidate);
+                    joined.baseline.push(baseline);
+                    continue;
+                }
+                (None, Some(_)) => joined.candidate_missing += 1,
+                (Some(_), None) => joined.baseline_missing += 1,
+                (None, None) => {}
+            }
+            joined.lost += u64::from(!is_unmarkable(sample));
+        }
+        joined
+    }
 }
 
 impl Pair<'_> {
     fn all(&self, out: &mut Vec<Comparison>) {
         for (index, metric) in self.layout.metrics.iter().enumerate() {
-            let joined = self.join(&mark_column(index));
             let is_binary = metric.is_binary && self.layout.repeats == 1;
-            out.push(self.marks(&metric.name, &joined, is_binary));
+            let is_unmarkable = |sample| self.layout.is_unmarkable(index, sample);
+            out.push(self.share(&metric.name, &mark_column(index), is_binary, (0.0, 1.0), is_unmarkable));
             if metric.is_label {
                 out.push(self.macro_f1(index));
             }
         }
         for column in ["failure_rate", "truncation_rate"] {
-            let mut comparison = self.marks(column, &self.join(column), self.layout.repeats == 1);
+            let mut comparison = self.share(column, column, self.layout.repeats == 1, (1.0, 0.0), |_| false);
             // A flip here is a failure, not a wrong answer; the report lists wrong answers.
             comparison.flips.clear();
             out.push(comparison);
@@ -79,29 +108,13 @@ impl Pair<'_> {
     }
 
     fn join(&self, column: &str) -> Joined {
+        self.join_marks(column, |_| false)
+    }
+
+    fn join_marks(&self, column: &str, is_unmarkable: impl Fn(usize) -> bool) -> Joined {
         let candidate = self.candidate.per_sample(column, self.layout.repeats);
         let baseline = self.baseline.per_sample(column, self.layout.repeats);
-        let mut joined = Joined {
-            samples: Vec::new(),
-            candidate: Vec::new(),
-            baseline: Vec::new(),
-            candidate_missing: 0,
-            baseline_missing: 0,
-            both_missing: 0,
-        };
-        for (sample, pair) in candidate.into_iter().zip(baseline).enumerate() {
-            match pair {
-                (Some(candidate), Some(baseline)) => {
-                    joined.samples.push(u32::try_from(sample).expect("the layout counts samples in 32 bits"));
-                    joined.candidate.push(candidate);
-                    joined.baseline.push(baseline);
-                }
-                (None, Some(_)) => joined.candidate_missing += 1,
-                (Some(_), None) => joined.baseline_missing += 1,
-                (None, None) => joined.both_missing += 1,
-            }
-        }
-        joined
+        Joined::of(candidate, baseline, is_unmarkable)
     }
 
     fn blank(&self, metric: &str, unit: Unit, joined: &Joined, method: Method) -> Comparison {
@@ -118,7 +131,8 @@ impl Pair<'_> {
             n: joined.samples.len() as u64,
             candidate_missing: joined.candidate_missing,
             baseline_missing: joined.baseline_missing,
-            both_missing: joined.both_missing,
+            lost: joined.lost,
+            paired_at_worst: None,
             method,
             p_value: None,
             bootstrap: None,
@@ -133,6 +147,27 @@ impl Pair<'_> {
     fn clusters(&self, joined: &Joined) -> Option<Vec<u32>> {
         let clusters = self.layout.clusters.as_ref()?;
         Some(joined.samples.iter().map(|sample| clusters[*sample as usize]).collect())
+    }
+
+    /// Marks, and what they would be if all that is lost had gone against the candidate: `worst` for it and for the
+    /// baseline.
+    fn share(
+        &self,
+        metric: &str,
+        column: &str,
+        is_binary: bool,
+        worst: (f64, f64),
+        is_unmarkable: impl Fn(usize) -> bool,
+    ) -> Comparison {
+        let mut comparison = self.marks(metric, &self.join_marks(column, &is_unmarkable), is_binary);
+        if comparison.lost > 0 {
+            let at = |frame: &CandidateFrame, worst| {
+                frame.per_sample_at_worst(column, self.layout.repeats, worst, &is_unmarkable)
+            };
+            let joined = Joined::of(at(self.candidate, worst.0), at(self.baseline, worst.1), &is_unmarkable);
+            comparison.paired_at_worst = self.marks(metric, &joined, is_binary).paired;
+        }
+        comparison
     }
 
     /// Marks: Tango and McNemar for yes/no marks of independent samples, paired t and bootstrap for everything else.
@@ -224,7 +259,7 @@ impl Pair<'_> {
 
     fn macro_f1(&self, metric: usize) -> Comparison {
         let name = format!("{}.macro_f1", self.layout.metrics[metric].name);
-        let joined = self.join(&mark_column(metric));
+        let joined = self.join_marks(&mark_column(metric), |sample| self.layout.is_unmarkable(metric, sample));
         let mut comparison = self.blank(&name, Unit::Share, &joined, Method::Bootstrap);
         let candidate = Answers::of(self.layout, self.candidate, metric);
         let baseline = Answers::of(self.layout, self.baseline, metric);
@@ -299,8 +334,8 @@ impl Pair<'_> {
             upper: None,
             confidence,
             n: joined.samples.len() as u64,
-            missing: joined.candidate_missing + joined.baseline_missing + joined.both_missing,
-            upper_at_worst: None,
+            missing: joined.candidate_missing + joined.baseline_missing,
+            at_worst: AtWorst { lost: joined.lost, lower: None, upper: None },
             method: Method::RatioOfMeans,
             reason: None,
         };
@@ -379,8 +414,8 @@ impl Pair<'_> {
             upper: ratio.upper,
             confidence: self.settings.confidence,
             n: comparison.n,
-            missing: joined.candidate_missing + joined.baseline_missing + joined.both_missing,
-            upper_at_worst: None,
+            missing: joined.candidate_missing + joined.baseline_missing,
+            at_worst: AtWorst { lost: joined.lost, lower: None, upper: None },
             method: Method::Bootstrap,
             reason: if baseline > 0.0 { ratio.reason } else { Some("the baseline's quantile is 0".to_owned()) },
         });

@@ -3,7 +3,7 @@
 use crate::frame::build::{expected_column, predicted_column};
 use crate::frame::{CandidateFrame, Layout, RESAMPLES, Settings};
 use crate::stats;
-use crate::types::{ClassFigures, Confusion, ConfusionCell, Estimate, Method, Unit};
+use crate::types::{AtWorst, ClassFigures, Confusion, ConfusionCell, Estimate, Method, Unit};
 
 /// One answer of a sample that has a right class: (expected, predicted) as codes.
 type Pair = (u32, Option<u32>);
@@ -31,6 +31,11 @@ impl Answers {
     /// Whether a sample has an answer.
     pub(super) fn has(&self, sample: usize) -> bool {
         self.of_sample(sample).next().is_some()
+    }
+
+    /// Whether all repeats of a sample have an answer.
+    pub(super) fn is_whole(&self, sample: usize) -> bool {
+        self.of_sample(sample).count() == self.repeats
     }
 
     fn samples(&self) -> usize {
@@ -93,6 +98,9 @@ pub(super) fn macro_f1(layout: &Layout, candidate: &CandidateFrame, metric: usiz
     let answers = Answers::of(layout, candidate, metric);
     let units = units(layout, |sample| answers.has(sample));
     let n = units.iter().map(Vec::len).sum::<usize>() as u64;
+    let lost = (0..answers.samples())
+        .filter(|sample| !answers.is_whole(*sample) && !layout.is_unmarkable(metric, *sample))
+        .count();
     let value = answers.macro_f1((0..answers.samples()).filter(|sample| answers.has(*sample)));
     let interval = stats::bootstrap_statistic(units.len(), settings.confidence, RESAMPLES, settings.seed, |drawn| {
         answers.macro_f1(drawn.iter().flat_map(|unit| units[*unit as usize].iter().map(|sample| *sample as usize)))
@@ -120,7 +128,8 @@ pub(super) fn macro_f1(layout: &Layout, candidate: &CandidateFrame, metric: usiz
         confidence: settings.confidence,
         n,
         missing: answers.samples() as u64 - n,
-        upper_at_worst: None,
+        // A class of which nothing was observed is not in the figure at all: of what is lost nothing can be said.
+        at_worst: AtWorst { lost: lost as u64, lower: None, upper: None },
         method: Method::Bootstrap,
         reason,
     }

@@ -5,7 +5,7 @@ use polars::prelude::{ChunkSort, ChunkedArray, Float64Type};
 use crate::frame::build::mark_column;
 use crate::frame::{CandidateFrame, Layout, Settings, label};
 use crate::stats;
-use crate::types::{Estimate, Method, Unit};
+use crate::types::{AtWorst, Estimate, Method, Unit};
 
 /// Built-in columns whose quantiles are reported, with what is missing when they are empty.
 const TIMES: [(&str, &str); 3] = [
@@ -32,19 +32,12 @@ pub(super) fn quantile_of(metric: &str) -> Option<(&str, f64)> {
 
 /// Every figure of a candidate, in the order of the report.
 pub(super) fn all(layout: &Layout, candidate: &CandidateFrame, settings: &Settings) -> Vec<Estimate> {
+    let own = Own { layout, candidate, settings };
     let mut estimates = Vec::new();
     for (index, metric) in layout.metrics.iter().enumerate() {
-        let values = candidate.per_sample(&mark_column(index), layout.repeats);
         let is_binary = metric.is_binary && layout.repeats == 1;
-        estimates.push(of_samples(
-            &metric.name,
-            Unit::Share,
-            is_binary,
-            &values,
-            layout,
-            settings,
-            "nothing was scored",
-        ));
+        let is_unmarkable = |sample| layout.is_unmarkable(index, sample);
+        estimates.push(own.share(&metric.name, &mark_column(index), is_binary, is_unmarkable, "nothing was scored"));
         if metric.is_label {
             estimates.push(label::macro_f1(layout, candidate, index, settings));
         }
@@ -53,22 +46,17 @@ pub(super) fn all(layout: &Layout, candidate: &CandidateFrame, settings: &Settin
     for (name, reason) in
         [("failure_rate", "no task has ended"), ("truncation_rate", "the service did not say why its answers ended")]
     {
-        let values = candidate.per_sample(name, layout.repeats);
-        estimates.push(of_samples(name, Unit::Share, is_binary, &values, layout, settings, reason));
+        estimates.push(own.share(name, name, is_binary, |_| false, reason));
     }
     for (column, reason) in TIMES {
-        let values = candidate.per_sample(column, layout.repeats);
-        let name = format!("{column}.mean");
-        estimates.push(of_samples(&name, Unit::Ms, false, &values, layout, settings, reason));
+        estimates.push(own.mean(&format!("{column}.mean"), column, Unit::Ms, reason));
         estimates.extend(quantiles(column, candidate.numbers(column), settings.confidence, reason));
     }
     for (column, unit, reason) in MEANS {
-        let values = candidate.per_sample(column, layout.repeats);
-        estimates.push(of_samples(column, unit, false, &values, layout, settings, reason));
+        estimates.push(own.mean(column, column, unit, reason));
     }
-    let values = candidate.per_sample("cost_usd", layout.repeats);
     let reason = candidate.cost_reason.as_deref().unwrap_or("nothing was answered");
-    let mut cost = of_samples("cost_usd", Unit::Usd, false, &values, layout, settings, reason);
+    let mut cost = own.mean("cost_usd", "cost_usd", Unit::Usd, reason);
     if let (Some(reason), true) = (&candidate.cost_reason, cost.value.is_some()) {
         // A mean over those answers whose cost happens to be known would be a mean of something else.
         cost = Estimate { value: None, lower: None, upper: None, reason: Some(reason.clone()), ..cost };
@@ -77,68 +65,97 @@ pub(super) fn all(layout: &Layout, candidate: &CandidateFrame, settings: &Settin
     estimates
 }
 
-/// A share or a mean over samples. Yes/no marks of independent samples get Wilson's interval, everything else Student's
-/// t, on cluster-robust errors where samples are clustered.
-fn of_samples(
-    name: &str,
-    unit: Unit,
-    is_binary: bool,
-    values: &[Option<f64>],
-    layout: &Layout,
-    settings: &Settings,
-    if_empty: &str,
-) -> Estimate {
-    let confidence = settings.confidence;
-    let seen: Vec<f64> = values.iter().flatten().copied().collect();
-    let n = seen.len() as u64;
-    let mut estimate = Estimate {
-        name: name.to_owned(),
-        unit,
-        value: None,
-        lower: None,
-        upper: None,
-        confidence,
-        n,
-        missing: values.len() as u64 - n,
-        upper_at_worst: None,
-        method: if is_binary { Method::Wilson } else { Method::T },
-        reason: None,
-    };
-    if seen.is_empty() {
-        estimate.reason = Some(if_empty.to_owned());
-        return estimate;
+struct Own<'a> {
+    layout: &'a Layout,
+    candidate: &'a CandidateFrame,
+    settings: &'a Settings,
+}
+
+impl Own<'_> {
+    /// A share of samples, or a mean of marks from 0 to 1. What is lost is taken for 0 and for 1, and the same interval
+    /// made of it: clusters and repeats then count as they do in the figure itself.
+    fn share(
+        &self,
+        name: &str,
+        column: &str,
+        is_binary: bool,
+        is_unmarkable: impl Fn(usize) -> bool,
+        if_empty: &str,
+    ) -> Estimate {
+        let values = self.candidate.per_sample(column, self.layout.repeats);
+        let mut estimate = self.of_samples(name, Unit::Share, is_binary, &values, if_empty);
+        let at = |worst| {
+            let values = self.candidate.per_sample_at_worst(column, self.layout.repeats, worst, &is_unmarkable);
+            self.of_samples(name, Unit::Share, is_binary, &values, if_empty)
+        };
+        let (lower, upper) =
+            if estimate.missing > 0 { (at(0.0), at(1.0)) } else { (estimate.clone(), estimate.clone()) };
+        estimate.at_worst = AtWorst { lost: lower.n - estimate.n, lower: lower.lower, upper: upper.upper };
+        estimate
     }
-    if let Some(clusters) = &layout.clusters {
-        estimate.method = Method::ClusteredT;
-        let of_seen: Vec<u32> =
-            clusters.iter().zip(values).filter(|(_, value)| value.is_some()).map(|(cluster, _)| *cluster).collect();
-        match stats::clustered_mean(&seen, &of_seen, confidence) {
-            Some(mean) => fill(&mut estimate, &mean, distinct(&of_seen)),
-            None => {
-                estimate.value = Some(seen.iter().sum::<f64>() / n as f64);
-                estimate.reason = Some("no interval: fewer than two clusters were observed".to_owned());
+
+    /// A mean of something without bounds: of what is lost nothing can be said.
+    fn mean(&self, name: &str, column: &str, unit: Unit, if_empty: &str) -> Estimate {
+        let values = self.candidate.per_sample(column, self.layout.repeats);
+        self.of_samples(name, unit, false, &values, if_empty)
+    }
+
+    /// A share or a mean over samples. Yes/no marks of independent samples get Wilson's interval, everything else Student's
+    /// t, on cluster-robust errors where samples are clustered.
+    fn of_samples(&self, name: &str, unit: Unit, is_binary: bool, values: &[Option<f64>], if_empty: &str) -> Estimate {
+        let confidence = self.settings.confidence;
+        let seen: Vec<f64> = values.iter().flatten().copied().collect();
+        let n = seen.len() as u64;
+        let missing = values.len() as u64 - n;
+        let mut estimate = Estimate {
+            name: name.to_owned(),
+            unit,
+            value: None,
+            lower: None,
+            upper: None,
+            confidence,
+            n,
+            missing,
+            at_worst: AtWorst { lost: missing, lower: None, upper: None },
+            method: if is_binary { Method::Wilson } else { Method::T },
+            reason: None,
+        };
+        if seen.is_empty() {
+            estimate.reason = Some(if_empty.to_owned());
+            return estimate;
+        }
+        if let Some(clusters) = &self.layout.clusters {
+            estimate.method = Method::ClusteredT;
+            let of_seen: Vec<u32> =
+                clusters.iter().zip(values).filter(|(_, value)| value.is_some()).map(|(cluster, _)| *cluster).collect();
+            match stats::clustered_mean(&seen, &of_seen, confidence) {
+                Some(mean) => fill(&mut estimate, &mean, distinct(&of_seen)),
+                None => {
+                    estimate.value = Some(seen.iter().sum::<f64>() / n as f64);
+                    estimate.reason = Some("no interval: fewer than two clusters were observed".to_owned());
+                }
+            }
+        } else if is_binary {
+            let successes = seen.iter().filter(|value| **value > 0.5).count() as u64;
+            estimate.value = Some(successes as f64 / n as f64);
+            if let Some(interval) = stats::wilson(successes, n, confidence) {
+                (estimate.lower, estimate.upper) = (Some(interval.lower), Some(interval.upper));
+            }
+        } else {
+            match stats::mean(&seen, confidence) {
+                Some(mean) => fill(&mut estimate, &mean, n),
+                None => {
+                    estimate.value = Some(seen[0]);
+                    estimate.reason = Some("no interval: only one sample was observed".to_owned());
+                }
             }
         }
-    } else if is_binary {
-        let successes = seen.iter().filter(|value| **value > 0.5).count() as u64;
-        estimate.value = Some(successes as f64 / n as f64);
-        if let Some(interval) = stats::wilson(successes, n, confidence) {
-            (estimate.lower, estimate.upper) = (Some(interval.lower), Some(interval.upper));
+        if unit == Unit::Share {
+            estimate.lower = estimate.lower.map(|lower| lower.max(0.0));
+            estimate.upper = estimate.upper.map(|upper| upper.min(1.0));
         }
-    } else {
-        match stats::mean(&seen, confidence) {
-            Some(mean) => fill(&mut estimate, &mean, n),
-            None => {
-                estimate.value = Some(seen[0]);
-                estimate.reason = Some("no interval: only one sample was observed".to_owned());
-            }
-        }
+        estimate
     }
-    if unit == Unit::Share {
-        estimate.lower = estimate.lower.map(|lower| lower.max(0.0));
-        estimate.upper = estimate.upper.map(|upper| upper.min(1.0));
-    }
-    estimate
 }
 
 /// The mean and its interval. Marks that are all 0 or all 1 do not vary, which Student's t takes for certainty; then it is
@@ -189,7 +206,12 @@ fn quantiles(column: &str, cells: &ChunkedArray<Float64Type>, confidence: f64, i
             confidence,
             n: sorted.len() as u64,
             missing,
-            upper_at_worst: stats::quantile_interval(&at_worst, *p, confidence).upper,
+            // A lost answer was slow rather than fast.
+            at_worst: AtWorst {
+                lost: missing,
+                lower: interval.lower,
+                upper: stats::quantile_interval(&at_worst, *p, confidence).upper.filter(|upper| upper.is_finite()),
+            },
             method: Method::OrderStatistics,
             reason,
         }

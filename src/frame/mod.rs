@@ -103,4 +103,22 @@ impl CandidateFrame {
         };
         cells.chunks(repeats).map(mean).collect()
     }
+
+    /// One value per sample, with `worst` in the place of whatever was lost. Samples that a metric could not mark, whoever
+    /// had answered (`is_unmarkable`), stay without a value.
+    fn per_sample_at_worst(
+        &self,
+        name: &str,
+        repeats: usize,
+        worst: f64,
+        is_unmarkable: impl Fn(usize) -> bool,
+    ) -> Vec<Option<f64>> {
+        let cells: Vec<Option<f64>> = self.numbers(name).iter().collect();
+        let of_samples = cells.chunks(repeats).enumerate().map(|(sample, of_sample)| {
+            let has_gaps = of_sample.iter().any(Option::is_none);
+            let sum: f64 = of_sample.iter().map(|cell| cell.unwrap_or(worst)).sum();
+            (!has_gaps || !is_unmarkable(sample)).then(|| sum / of_sample.len() as f64)
+        });
+        of_samples.collect()
+    }
 }

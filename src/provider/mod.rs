@@ -190,13 +190,13 @@ pub async fn collect(
     let timing = gathered.timing(provider.is_live(), sent, took);
     let outcome = match outcome {
         Ok(()) => {
-            gathered.response.texts_mut().for_each(|text| redactor.clean(text));
+            gathered.response.texts_mut().for_each(|text| redactor.clean_answer(text));
             Ok(gathered.response)
         }
         Err(mut refusal) => {
             if let Some(detail) = refusal.failure.detail_mut() {
                 // First the whole text: a key that was cut in two would not be found.
-                redactor.clean_shortened(detail);
+                redactor.clean_message(detail);
                 *detail = shorten(detail.trim(), DETAIL);
             }
             Err(refusal)

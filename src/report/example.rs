@@ -9,8 +9,8 @@ use crate::report::{CandidateReport, ComparisonReport, FORMAT, GateReport, Note,
 use crate::suite::GateSpec;
 use crate::suite::spec::NonInferiorSpec;
 use crate::types::{
-    CandidateSummary, ClassFigures, Comparison, Confusion, ConfusionCell, Counts, Discordant, Estimate, FailureKind,
-    Flip, Method, Unit,
+    AtWorst, CandidateSummary, ClassFigures, Comparison, Confusion, ConfusionCell, Counts, Discordant, Estimate,
+    FailureKind, Flip, Method, Unit,
 };
 
 /// The id of the failing candidate: wide characters and a bit of everything that forms take for markup.
@@ -28,7 +28,7 @@ fn estimate(name: &str, unit: Unit, figures: Option<[f64; 3]>, n: u64, missing: 
         confidence: 0.95,
         n,
         missing,
-        upper_at_worst: None,
+        at_worst: AtWorst::default(),
         method,
         reason,
     }
@@ -160,7 +160,8 @@ fn label_comparison(candidate: &str, figures: [f64; 3], fixed: u64, broken: u64,
         n: 392,
         candidate_missing: 6,
         baseline_missing: 1,
-        both_missing: 0,
+        lost: 0,
+        paired_at_worst: None,
         method: Method::Tango,
         p_value: Some(p),
         bootstrap: None,

@@ -35,7 +35,7 @@ pub use build::{Frontmatter, build, exit_code};
 pub use csv::{Csv, flips_csv};
 pub use json::Json;
 pub use markdown::Markdown;
-pub use progress::{Progress, ProgressKind, Spend};
+pub use progress::{Progress, ProgressKind, STOPPING, Spend};
 pub use schema::report_schema;
 pub use terminal::Terminal;
 
@@ -177,8 +177,6 @@ pub struct ComparisonReport {
     pub candidate_missing: u64,
     /// Samples only the candidate has a mark for.
     pub baseline_missing: u64,
-    /// Samples neither has a mark for.
-    pub both_missing: u64,
     /// How the interval was made.
     pub method: Method,
     /// Two-sided p of no difference, not corrected for the number of comparisons.
@@ -284,7 +282,6 @@ impl ComparisonReport {
             confidence: comparison.confidence,
             n: comparison.n,
             candidate_missing: comparison.candidate_missing,
-            both_missing: comparison.both_missing,
             baseline_missing: comparison.baseline_missing,
             method: comparison.method,
             p_value: comparison.p_value.filter(|p| p.is_finite()),

@@ -43,6 +43,9 @@ const COLUMNS: usize = 79;
 /// Columns of a bar.
 const BAR: usize = 8;
 
+/// Said when a run was told to stop.
+pub const STOPPING: &str = "stopping: finishing what is under way; once more (Ctrl-C) leaves at once";
+
 /// The progress display: a sink of the run's events.
 ///
 /// While no task ends, the engine's ticks keep rate and remaining time true.
@@ -140,7 +143,7 @@ impl Progress {
     }
 
     /// Writes a line of ours above the display, such as that the run is being stopped. Not for `Quiet`.
-    pub fn say(&mut self, line: &str) {
+    fn say(&mut self, line: &str) {
         match &mut self.display {
             Display::Bars(bar) => bar.println(line),
             Display::Lines(out) => {
@@ -222,6 +225,11 @@ impl Sink for Progress {
                         }
                         // An answer without a price; that a failure costs nothing goes without saying.
                         None => lane.unpriced += u64::from(record.outcome.is_ok()),
+                    }
+                }
+                RunEvent::Stopping => {
+                    if matches!(self.display, Display::Bars(_)) {
+                        self.say(STOPPING);
                     }
                 }
                 RunEvent::Tick => {}

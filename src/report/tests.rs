@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::report::example::{self, PAYLOAD};
 use crate::report::schema::strict_schema;
 use crate::report::*;
-use crate::types::ConfusionCell;
+use crate::types::{AtWorst, ConfusionCell};
 use crate::util::text;
 
 fn rendered(renderer: &dyn Renderer, report: &Report) -> String {
@@ -128,7 +128,7 @@ fn what_is_no_number_becomes_null_with_a_reason() {
         confidence: 0.95,
         n: 3,
         missing: 0,
-        upper_at_worst: None,
+        at_worst: AtWorst::default(),
         method: Method::T,
         reason: None,
     };

@@ -96,7 +96,7 @@ impl Sink for RecordWriter {
                     serde_json::to_writer(&mut self.buffer, record)?;
                     self.buffer.push(b'\n');
                 }
-                RunEvent::Tick => {}
+                RunEvent::Stopping | RunEvent::Tick => {}
             }
         }
         self.flush()?;

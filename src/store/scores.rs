@@ -22,6 +22,9 @@ pub struct ScoreHeader {
     pub version: String,
     /// Digest of the suite whose scorers marked.
     pub suite_digest: Digest,
+    /// Digest of the golden set whose targets marked; `None` before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset_digest: Option<Digest>,
     /// Names of the metrics, in the order of each line's marks.
     pub metrics: Vec<String>,
     /// The suite, when it is not the run's own: then its gates are the ones that are judged, too.

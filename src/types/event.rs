@@ -26,6 +26,8 @@ pub enum RunEvent {
         /// To be dropped when the record is on disk.
         slot: Slot,
     },
+    /// The run was told to stop, or has to: what is in flight is finished.
+    Stopping,
     /// Some time has passed; nothing else may have happened in it.
     Tick,
 }

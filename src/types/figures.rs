@@ -70,13 +70,25 @@ pub struct Estimate {
     pub n: u64,
     /// Tasks of the candidate that could not be observed: failed, unscored or never sent.
     pub missing: u64,
-    /// Of a quantile: the upper end of the interval if all that is missing had been slower than anything seen. `None`
-    /// when that end would be among the missing, and for other figures.
-    pub upper_at_worst: Option<f64>,
+    /// What the interval would be if all that was lost had been as bad as it can be.
+    pub at_worst: AtWorst,
     /// How the interval was made.
     pub method: Method,
     /// Why `value`, `lower` or `upper` is missing.
     pub reason: Option<String>,
+}
+
+/// What was lost of a figure, and the ends of its interval if that had been as bad as it can be: marks wrong, shares of
+/// mishaps 1, times longer than anything seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AtWorst {
+    /// Samples (of quantiles: answers) that would count and were not observed, because their tasks failed or were never
+    /// sent. What no candidate could have been marked on, for want of a target, is not lost.
+    pub lost: u64,
+    /// The lower end if all that is lost had been as low as it can be; `None` when nothing can be said.
+    pub lower: Option<f64>,
+    /// The upper end if all that is lost had been as high as it can be; `None` when nothing can be said.
+    pub upper: Option<f64>,
 }
 
 /// What became of a candidate's tasks: `scored + unscored + failed + dropped = tasks`.
@@ -155,8 +167,10 @@ pub struct Comparison {
     pub candidate_missing: u64,
     /// Samples the candidate has a mark for and the baseline has none.
     pub baseline_missing: u64,
-    /// Samples that neither has a mark for.
-    pub both_missing: u64,
+    /// Samples that would count as pairs and do not, because a task of theirs failed or was never sent.
+    pub lost: u64,
+    /// `paired` if all that is lost had gone against the candidate; `None` when nothing can be said.
+    pub paired_at_worst: Option<Paired>,
     /// How the interval of the difference was made.
     pub method: Method,
     /// Two-sided p: exact McNemar (mid-p from 25 discordant pairs on) for yes/no marks, paired t for graded ones.

@@ -15,8 +15,8 @@ pub use event::{RunEvent, Sink, Slot};
 pub use exchange::{Content, Finish, Message, Params, Request, Response, Role, ToolCall, Usage};
 pub use fault::{Fault, Faults, Place};
 pub use figures::{
-    CandidateSummary, ClassFigures, Comparison, Confusion, ConfusionCell, Counts, Discordant, Estimate, Flip, Method,
-    Paired, Summary, Unit,
+    AtWorst, CandidateSummary, ClassFigures, Comparison, Confusion, ConfusionCell, Counts, Discordant, Estimate, Flip,
+    Method, Paired, Summary, Unit,
 };
 pub use price::Price;
 pub use record::{Attempt, Failure, FailureKind, Record, Task, TaskKey, Timing};

@@ -665,6 +665,100 @@ fn a_sample_of_which_one_repeat_failed_is_missing() {
     }
 }
 
+/// Every set is judged twice: with some answers lost, and with the same answers wrong. What is lost must not be judged
+/// better, nor, where all could be wrong and the gate still pass, worse.
+#[test]
+fn lost_answers_are_judged_as_wrong_ones_at_best() {
+    struct Set {
+        name: &'static str,
+        /// Index to target, cluster, and whether the answer is lost.
+        rows: Vec<(&'static str, usize, bool)>,
+        more: &'static str,
+        gates: &'static str,
+        verdicts: [&'static str; 2],
+    }
+    let rows = |n: usize, of: &dyn Fn(usize) -> (&'static str, usize, bool)| (0..n).map(of).collect::<Vec<_>>();
+    let own = "  - { metric: exact, at_least: 0.87, candidates: [next] }\n";
+    let sets = [
+        Set {
+            name: "a class that is lost altogether is not in macro F1",
+            rows: rows(1000, &|i| (if i < 10 { "y" } else { "x" }, i, i < 10)),
+            more: "",
+            gates: "  - { metric: label.macro_f1, at_least: 0.9, candidates: [next] }\n",
+            verdicts: ["inconclusive", "fail"],
+        },
+        Set {
+            name: "the spread of a clustered share grows with what is lost",
+            rows: rows(110, &|i| ("x", i, i < 10)),
+            more: "cluster",
+            gates: own,
+            verdicts: ["inconclusive", "inconclusive"],
+        },
+        Set {
+            name: "and so it does with repeats",
+            rows: rows(110, &|i| ("x", i, i < 10)),
+            more: "repeats",
+            gates: own,
+            verdicts: ["inconclusive", "inconclusive"],
+        },
+        Set {
+            name: "what is lost lies in few clusters",
+            rows: rows(1300, &|i| ("x", i % 10, i < 1000 && i % 10 < 3)),
+            more: "cluster",
+            gates: "  - { metric: exact, at_least: 0.65, candidates: [next] }\n  - { metric: exact, non_inferior: { margin: 0.3 } }\n",
+            verdicts: ["inconclusive", "inconclusive"],
+        },
+        Set {
+            name: "so few that it does not matter",
+            rows: rows(3000, &|i| ("x", i % 50, i < 3)),
+            more: "cluster",
+            gates: "  - { metric: exact, non_inferior: { margin: 0.08 } }\n",
+            verdicts: ["pass", "pass"],
+        },
+        Set {
+            name: "no target, so nothing to lose",
+            rows: rows(2000, &|i| (if i % 2 == 0 { "x" } else { "" }, i, false)),
+            more: "",
+            gates: "  - { metric: exact, non_inferior: { margin: 0.05 } }\n  - { metric: exact, at_least: 0.9 }\n\
+                    \x20 - { metric: label.macro_f1, non_inferior: { margin: 0.05 } }\n",
+            verdicts: ["pass", "pass"],
+        },
+    ];
+    for set in sets {
+        let folder = Folder::new();
+        let row = |(index, (target, cluster, is_lost)): (usize, &(&str, usize, bool))| {
+            let mut row = json!({ "id": format!("s{index}"), "source": cluster, "lost": is_lost, "said": target });
+            if !target.is_empty() {
+                row["target"] = json!(target);
+            }
+            row
+        };
+        folder.write("data.jsonl", lines(set.rows.iter().enumerate().map(row)));
+        let more = match set.more {
+            "cluster" => ("cluster: source", ""),
+            "repeats" => ("id: id", "repeats: 2\n"),
+            _ => ("id: id", ""),
+        };
+        let ways = ["reply: '{{ said }}', fail_where: lost", "reply: \"{{ 'none' if lost else said }}\""];
+        for (way, verdict) in ways.iter().zip(set.verdicts) {
+            let text = format!(
+                "name: lost\ndataset: {{ path: data.jsonl, {} }}\nprompt: {{ user: '{{{{ id }}}}' }}\nbaseline: now\n{}\
+                 candidates:\n  - {{ id: now, scripted: {{ reply: '{{{{ said }}}}' }} }}\n  - {{ id: next, scripted: {{ {way} }} }}\n\
+                 scorers: [{{ exact: {{}} }}{}]\nlimits: {{ max_failures: 100% }}\ngates:\n{}",
+                more.0,
+                more.1,
+                if set.gates.contains("label") { ", { label: {} }" } else { "" },
+                set.gates
+            );
+            folder.write("suite.yaml", text);
+            let out = format!("run-{}", way.len());
+            let output = folder.run(&["run", "suite.yaml", "--out", &out, "-q"]);
+            let report = folder.json(&format!("{out}/report.json"));
+            assert_eq!(report["verdict"], verdict, "{}, {way}: {}", set.name, output.out);
+        }
+    }
+}
+
 #[test]
 fn only_the_chosen_candidates_and_samples_are_asked() {
     let folder = judged();

@@ -249,18 +249,15 @@ fn ctrl_c_is_heard_when_all_is_asked_and_the_marking_has_begun() {
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let mut child = folder.evalctl(["run", "suite.yaml", "--out", "run", "-q"]).stderr(Stdio::piped()).spawn().unwrap();
     // This waits until the program opens its end.
-    let mut marks = std::fs::File::open(&pipe).unwrap();
+    let marks = std::fs::File::open(&pipe).unwrap();
     let told = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(told.unwrap().success());
     let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     std::io::BufRead::read_line(&mut said, &mut line).unwrap();
-    assert!(line.contains("stopping"), "{line}");
-    std::io::copy(&mut marks, &mut std::io::sink()).unwrap();
+    assert!(line.contains("evalctl score run"), "{line}");
     assert_eq!(wait(&mut child, Duration::from_secs(60)).code(), Some(3));
-    let mut rest = String::new();
-    std::io::Read::read_to_string(&mut said, &mut rest).unwrap();
-    assert!(rest.contains("evalctl score run"), "{rest}");
+    drop(marks);
     assert!(!folder.path().join("run/report.json").exists() && !folder.path().join("run/scores-1.jsonl").exists());
     std::fs::remove_file(&pipe).unwrap();
     folder.run(&["score", "run"]);

@@ -24,7 +24,7 @@ const ONLY_IN: [(&str, &[&str]); 12] = [
     ("JoinSet", &["src/engine/"]),
     ("axum::", &["src/local/server.rs"]),
     ("llguidance::", &["src/local/grammar.rs"]),
-    ("process::exit", &[]),
+    ("process::exit", &["src/commands/signals.rs"]),
     ("println!", &[]),
     ("indicatif", &["src/report/"]),
     ("candle", &["src/local/"]),
