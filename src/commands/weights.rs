@@ -9,7 +9,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -22,6 +22,7 @@ use crate::commands::plan::Plan;
 use crate::provider::{Answer, Http, HttpProvider, OpenAiChat, Provider, Refusal};
 use crate::suite::spec::{LocalSpec, MaxTokensField, OpenAiSpec, Structured};
 use crate::types::{Failure, Request};
+use crate::util::clock::Clock;
 use crate::util::digest::{Digest, Hasher};
 use crate::util::text::{shorten, visible};
 
@@ -88,7 +89,7 @@ pub fn start(plan: &mut Plan, is_quiet: bool, world: &mut World<'_>) -> Result<S
             starting.push((weights.clone(), Starting::new(weights)));
         }
     }
-    let begun = Instant::now();
+    let clock = Clock::new();
     let mut ready = Vec::new();
     let mut faults = Vec::new();
     for (weights, starting) in starting {
@@ -108,7 +109,7 @@ pub fn start(plan: &mut Plan, is_quiet: bool, world: &mut World<'_>) -> Result<S
         ));
     }
     if !is_quiet && !ready.is_empty() {
-        say(world, &format!("weights are ready after {:.1} s", begun.elapsed().as_secs_f64()));
+        say(world, &format!("weights are ready after {:.1} s", clock.now().as_secs_f64()));
     }
     for candidate in &mut plan.candidates {
         let Some(weights) = &candidate.weights else { continue };
@@ -269,8 +270,8 @@ impl Server {
     /// Ends the process, by asking first.
     fn end(&self) -> Option<ExitStatus> {
         drop(self.input.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let begun = Instant::now();
-        while begun.elapsed() < ENDING {
+        let clock = Clock::new();
+        while clock.now() < ENDING {
             if let Some(status) = self.status() {
                 return Some(status);
             }
