@@ -6,19 +6,22 @@
 //! itself, so that what else is running cannot change an answer.
 
 mod attention;
+mod block_rows;
 mod blocks;
 mod config;
+mod float_rows;
 mod folder;
 mod gguf;
 mod gguf_model;
 mod gguf_tokenizer;
-mod kernel;
+mod input;
 mod load;
 mod matrix;
 mod model;
 mod ops;
 mod rope;
 mod safetensors;
+mod simd;
 mod spm;
 mod template;
 mod tokenizer;
