@@ -194,7 +194,7 @@ fn weights_that_cannot_be_used_are_refused_before_the_first_request() {
         ("torn", vec!["model.safetensors"]),
         ("mute", vec!["tokenizer"]),
         ("hollow", vec!["hollow", "safetensors"]),
-        ("other.gguf", vec!["bloom", "llama"]),
+        ("other.gguf", vec!["bloom", "what works: Llama"]),
         ("torn.gguf", vec!["torn.gguf"]),
         ("none.gguf", vec!["none.gguf"]),
     ];
