@@ -15,6 +15,7 @@ mod api;
 mod attention;
 mod blocks;
 mod config;
+mod endings;
 mod folder;
 mod generate;
 mod gguf;
