@@ -141,19 +141,14 @@ mod tests {
     #[test]
     fn a_pattern_s_shortest_ending_is_found() {
         for (pattern, text, ending) in [
-            ("foo", "xyz f", "foo"),
+            ("foo", "xyz", "foo"),
+            ("foo", "xyz f", "oo"),
             ("foo", "xyz fo", "o"),
             ("^(ab)*c", "abab", "c"),
-            (r"^\d{3}-[a-f]+$", "12", " "),
             (r"^[a-z]+@[a-z]+\.de$", "me", "@a.de"),
         ] {
             let got = endings(&json!({"items": [{"pattern": pattern}]}), text);
-            if pattern.contains('d') && text == "12" {
-                let got = got[0].as_bytes();
-                assert!(got[0].is_ascii_digit() && got[1] == b'-' && got.len() == 3, "{got:?}");
-            } else {
-                assert_eq!(got, [ending], "{pattern} after {text}");
-            }
+            assert_eq!(got, [ending], "{pattern} after {text}");
         }
         assert!(endings(&json!({"pattern": "^a$"}), "b").is_empty(), "what cannot match has no ending");
         assert!(endings(&json!({"pattern": "^a+$"}), "a").is_empty(), "what matches needs none");
