@@ -14,6 +14,7 @@ use llguidance::toktrie::{
 use llguidance::{JsonCompileOptions, Matcher, ParserFactory};
 use serde_json::{Map, Value};
 
+use crate::local::endings::{Endings, is_known_format};
 use crate::local::sample::Sampler;
 use crate::local::shape::{Shape, Track};
 use crate::local::{Model, Tokenizer};
@@ -26,8 +27,8 @@ const KEPT: usize = 32;
 /// Tokens on the way to the end, at most.
 const LONGEST_WAY: usize = 2048;
 
-/// How often another way to the end is looked for.
-const ATTEMPTS: u64 = 4;
+/// How often a way to the end is looked for.
+const ATTEMPTS: u64 = 2;
 
 /// Tokens that are tried as the last one of a number.
 const LAST_DIGITS: usize = 128;
@@ -73,6 +74,7 @@ pub struct Grammar {
     least: Option<usize>,
     /// The beginning of an answer.
     shape: Shape,
+    endings: Arc<Endings>,
 }
 
 impl Grammars {
@@ -126,7 +128,8 @@ impl Grammars {
         };
         // Each walk has a lexer of its own, so that walks do not wait for each other.
         let matcher = grammar.start.lock().unwrap_or_else(PoisonError::into_inner).deep_clone();
-        Ok(Walk::new(matcher, grammar.shape, Arc::clone(&self.words), grammar.least.filter(|least| *least <= limit)))
+        let start = Walk::new(matcher, grammar.shape, Arc::clone(&self.words), Arc::clone(&grammar.endings));
+        Ok(Walk { least: grammar.least.filter(|least| *least <= limit), ..start })
     }
 
     fn build(&self, schema: &Value) -> Result<Grammar, GrammarError> {
@@ -142,7 +145,9 @@ impl Grammars {
             json_allowed_escapes: Some("nrbtf\\\"".to_owned()),
             ..JsonCompileOptions::default()
         };
+        drop_unknown_formats(&mut schema);
         let shape = Shape::new(names_multiples(&schema));
+        let endings = Arc::new(Endings::of(&schema));
         options.apply_to(&mut schema);
         let parser = self.factory.create_parser(TopLevelGrammar::from_json_schema(schema));
         let mut start = Matcher::new(parser);
@@ -153,9 +158,9 @@ impl Grammars {
         if mask.is_zero() {
             return Err(GrammarError::Schema("nothing is valid against the schema".to_owned()));
         }
-        let walk = Walk::new(start.deep_clone(), shape, Arc::clone(&self.words), None);
+        let walk = Walk::new(start.deep_clone(), shape, Arc::clone(&self.words), Arc::clone(&endings));
         let least = walk.way_out(LONGEST_WAY).map(|way| way.len());
-        Ok(Grammar { start: Mutex::new(start), least, shape })
+        Ok(Grammar { start: Mutex::new(start), least, shape, endings })
     }
 }
 
@@ -175,6 +180,25 @@ fn refuse_inner_ids(schema: &Value, is_root: bool) -> Result<(), GrammarError> {
         }
         Value::Array(items) => items.iter().try_for_each(|value| refuse_inner_ids(value, false)),
         _ => Ok(()),
+    }
+}
+
+/// Takes out formats that the grammar does not know: what is no known format asserts nothing.
+fn drop_unknown_formats(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.get("format").and_then(Value::as_str).is_some_and(|name| !is_known_format(name)) {
+                fields.shift_remove("format");
+            }
+            for (name, value) in fields {
+                // Values as such, not schemas.
+                if !matches!(name.as_str(), "const" | "enum" | "default" | "examples") {
+                    drop_unknown_formats(value);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_unknown_formats),
+        _ => {}
     }
 }
 
@@ -208,11 +232,13 @@ pub struct Walk {
     /// A way to the end from here, the next token last, where one is known.
     way: Option<Vec<u32>>,
     is_cut_short: bool,
+    endings: Arc<Endings>,
 }
 
 impl Walk {
-    fn new(matcher: Matcher, shape: Shape, words: Arc<Words>, least: Option<usize>) -> Walk {
-        Walk { matcher, track: Track::new(shape), words, least, watch: usize::MAX, way: None, is_cut_short: false }
+    fn new(matcher: Matcher, shape: Shape, words: Arc<Words>, endings: Arc<Endings>) -> Walk {
+        let track = Track::new(shape);
+        Walk { matcher, track, words, least: None, watch: usize::MAX, way: None, is_cut_short: false, endings }
     }
 
     /// Whether the shortest way to the end was taken because the tokens ran out.
@@ -364,13 +390,16 @@ impl Walk {
     }
 
     fn fork(&self) -> Walk {
-        let walk = Walk::new(self.matcher.clone(), self.track.shape(), Arc::clone(&self.words), None);
+        let (words, endings) = (Arc::clone(&self.words), Arc::clone(&self.endings));
+        let walk = Walk::new(self.matcher.clone(), self.track.shape(), words, endings);
         Walk { track: self.track.clone(), ..walk }
     }
 
-    /// Tokens that make the answer whole, at most `limit` of them, the first one last. Not always the fewest: each is the one that leads
-    /// most directly to the end by itself. Where that runs in circles (a pattern such as `(ab)*c`), others are tried.
+    /// Tokens that make the answer whole, at most `limit` of them, the first one last. Not always the fewest: each is
+    /// the one that leads most directly to the end by itself, and strings are ended by what their patterns ask for.
+    /// Where that runs in circles, others are tried.
     fn way_out(&self, limit: usize) -> Option<Vec<u32>> {
+        let limit = limit.min(LONGEST_WAY);
         (0..ATTEMPTS).find_map(|attempt| {
             let mut ahead = self.fork();
             let mut way = Vec::new();
@@ -380,10 +409,15 @@ impl Walk {
                     way.reverse();
                     return Some(way);
                 }
-                if way.len() >= limit.min(LONGEST_WAY) {
+                if way.len() >= limit {
                     return None;
                 }
                 let mask = ahead.matcher.compute_mask().ok()?;
+                if let Some((then, tokens)) = ahead.end_string(&mask) {
+                    ahead = then;
+                    way.extend(tokens);
+                    continue;
+                }
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 let token = if attempt > 0 && random >> 63 == 1 {
                     let set = mask.num_set().max(1);
@@ -394,6 +428,22 @@ impl Walk {
                 ahead.take(token).ok()?;
                 way.push(token);
             }
+        })
+    }
+
+    /// Inside a string that may not end yet: what brings it to where it may, by one of the schema's patterns.
+    fn end_string(&self, mask: &SimpleVob) -> Option<(Walk, Vec<u32>)> {
+        let text = self.track.open_text()?;
+        let tree = self.words.0.tok_trie();
+        if tree.token_id(b"\"").is_some_and(|quote| mask.is_allowed(quote)) {
+            return None;
+        }
+        self.endings.after(&text).into_iter().find_map(|ending| {
+            let tokens = tree.greedy_tokenize(&ending);
+            let mut ahead = self.fork();
+            let is_allowed = ahead.matcher.validate_tokens(&tokens).is_ok_and(|valid| valid == tokens.len());
+            let is_taken = is_allowed && tokens.iter().all(|token| ahead.take(*token).is_ok());
+            (is_taken && !tokens.is_empty()).then_some((ahead, tokens))
         })
     }
 

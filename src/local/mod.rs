@@ -16,6 +16,7 @@ mod attention;
 mod block_rows;
 mod blocks;
 mod config;
+mod endings;
 mod float_rows;
 mod folder;
 mod generate;

@@ -147,15 +147,15 @@ pub struct Track {
     shape: Shape,
     /// The keys so far, of each open bracket.
     keys: Vec<Vec<Vec<u8>>>,
-    /// The key being written.
-    key: Vec<u8>,
+    /// The string being written, a key or a value, as it is written.
+    text: Vec<u8>,
     has_double: bool,
 }
 
 impl Track {
     /// From the beginning of a text.
     pub fn new(shape: Shape) -> Track {
-        Track { shape, keys: Vec::new(), key: Vec::new(), has_double: false }
+        Track { shape, keys: Vec::new(), text: Vec::new(), has_double: false }
     }
 
     /// The place.
@@ -168,24 +168,45 @@ impl Track {
         self.has_double
     }
 
+    /// The bytes so far of the string that is being written, without its escapes; `None` outside of strings.
+    pub fn open_text(&self) -> Option<Vec<u8>> {
+        let Place::Text { is_escaped: false, .. } = self.shape.place else { return None };
+        let mut text = Vec::with_capacity(self.text.len());
+        let mut bytes = self.text.iter();
+        while let Some(byte) = bytes.next() {
+            text.push(match byte {
+                b'\\' => match bytes.next()? {
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'b' => 8,
+                    b'f' => 12,
+                    other => *other,
+                },
+                other => *other,
+            });
+        }
+        Some(text)
+    }
+
     /// Goes on by some bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         for byte in bytes {
             let before = self.shape;
             self.shape.step(*byte);
-            let is_key = |place| matches!(place, Place::Text { is_key: true, .. });
-            match (is_key(before.place), is_key(self.shape.place)) {
-                (true, true) => self.key.push(*byte),
-                (true, false) => {
-                    let key = std::mem::take(&mut self.key);
+            match (before.place, self.shape.place) {
+                (Place::Text { .. }, Place::Text { .. }) => self.text.push(*byte),
+                (Place::Text { is_key: true, .. }, _) => {
+                    let key = std::mem::take(&mut self.text);
                     if let Some(keys) = self.keys.last_mut() {
                         self.has_double |= keys.contains(&key);
                         keys.push(key);
                     }
                 }
-                (false, _) if self.shape.depth > before.depth => self.keys.push(Vec::new()),
-                (false, _) if self.shape.depth < before.depth => drop(self.keys.pop()),
-                (false, _) => {}
+                (_, Place::Text { .. }) => self.text.clear(),
+                _ if self.shape.depth > before.depth => self.keys.push(Vec::new()),
+                _ if self.shape.depth < before.depth => drop(self.keys.pop()),
+                _ => {}
             }
         }
     }
@@ -242,6 +263,19 @@ mod tests {
             let got = ways.iter().min_by_key(|way| at(text).rank(way.as_bytes())).unwrap();
             assert_eq!(*got, best, "{text}");
         }
+    }
+
+    #[test]
+    fn an_open_string_is_told_without_its_escapes() {
+        let open = |text: &str| {
+            let mut track = Track::new(Shape::new(false));
+            track.push(text.as_bytes());
+            track.open_text().map(|text| String::from_utf8(text).unwrap())
+        };
+        assert_eq!(open(r#"{"a":"x\n\"y"#).as_deref(), Some("x\n\"y"));
+        assert_eq!(open(r#"{"a":"x","b"#).as_deref(), Some("b"));
+        assert_eq!(open(r#"["a",""#).as_deref(), Some(""));
+        assert_eq!((open(r#"["a""#), open(r#"["\"#)), (None, None));
     }
 
     #[test]

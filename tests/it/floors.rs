@@ -23,7 +23,7 @@ const ONLY_IN: [(&str, &[&str]); 12] = [
     ("tokio::spawn", &["src/engine/"]),
     ("JoinSet", &["src/engine/"]),
     ("axum::", &["src/local/server.rs"]),
-    ("llguidance::", &["src/local/grammar.rs"]),
+    ("llguidance::", &["src/local/endings.rs", "src/local/grammar.rs"]),
     ("process::exit", &["src/commands/signals.rs"]),
     ("println!", &[]),
     ("indicatif", &["src/report/"]),

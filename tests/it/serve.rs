@@ -376,7 +376,14 @@ fn schemas() -> Vec<Value> {
         }),
         json!({}),
         json!({"type": "object", "minProperties": 3, "additionalProperties": {"type": "integer"}}),
-        json!({"type": "string", "pattern": "^(ab)+c"}),
+        json!({
+            "type": "object", "required": ["found", "ends", "mail", "at"], "additionalProperties": false,
+            "properties": {
+                "found": {"type": "string", "pattern": "foo"}, "ends": {"type": "string", "pattern": "^(ab)+c"},
+                "mail": {"type": "string", "format": "email"}, "at": {"type": "string", "format": "time"},
+                "colour": {"type": "string", "format": "colour"},
+            },
+        }),
         json!({"type": "object", "patternProperties": {"^x_": {"type": "boolean"}}, "additionalProperties": false}),
     ]
 }
