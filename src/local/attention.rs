@@ -1,9 +1,10 @@
 //! What a sequence remembers, and how a position looks back at it.
 
+use pulp::Simd;
 use rayon::prelude::*;
 
-use crate::local::kernel::{add_up, vectorised};
 use crate::local::ops::{cap, softmax};
+use crate::local::simd::{dot, vectorised};
 
 /// Multiplications from which it pays to share the heads among threads.
 const SHARED_WORK: usize = 1 << 20;
@@ -87,47 +88,64 @@ fn look_back(
     scores: &mut [f32],
     out: &mut [f32],
 ) {
-    let kv_width = shape.kv_heads * shape.size;
+    let width = shape.kv_heads * shape.size;
     let first = shape.window.map_or(0, |window| (position + 1).saturating_sub(window));
     let seen = position + 1 - first;
-    let at = |position: usize| (first + position) * kv_width + head * shape.size;
-    vectorised(|| {
-        for (query, scores) in queries.chunks_exact(shape.size).zip(scores.chunks_exact_mut(seen)) {
-            for (index, score) in scores.iter_mut().enumerate() {
-                *score = dot(query, &cache.keys[at(index)..][..shape.size]) * shape.scale;
-            }
-        }
-    });
-    let used = &mut scores[..queries.len() / shape.size * seen];
+    let start = first * width + head * shape.size;
+    let scores = &mut scores[..queries.len() / shape.size * seen];
+    score(queries, shape.size, shape.scale, &cache.keys[start..], width, scores);
     if let Some(most) = shape.cap {
-        cap(used, most);
+        cap(scores, most);
     }
-    vectorised(|| {
-        for (scores, out) in used.chunks_exact_mut(seen).zip(out.chunks_exact_mut(shape.size)) {
-            softmax(scores);
-            out.fill(0.0);
-            for (index, weight) in scores.iter().enumerate() {
-                let values = &cache.values[at(index)..][..shape.size];
-                for (out, value) in out.iter_mut().zip(values) {
-                    *out += weight * value;
-                }
-            }
-        }
-    });
+    mix(scores, seen, &cache.values[start..], width, out, shape.size);
 }
 
-#[inline(always)]
-fn dot(one: &[f32], other: &[f32]) -> f32 {
-    let (ones, one_rest) = one.as_chunks::<16>();
-    let (others, other_rest) = other.as_chunks::<16>();
-    let mut lanes = [0.0; 16];
-    for (one, other) in ones.iter().zip(others) {
-        for lane in 0..16 {
-            lanes[lane] += one[lane] * other[lane];
+vectorised! {
+    /// What each query makes of each key.
+    fn score<'a>(simd: Simd, queries: &'a [f32], size: usize, scale: f32, keys: &'a [f32], width: usize, scores: &'a mut [f32]) {
+        let seen = scores.len() / (queries.len() / size);
+        for (query, scores) in queries.chunks_exact(size).zip(scores.chunks_exact_mut(seen)) {
+            for (score, key) in scores.iter_mut().zip(keys.chunks(width)) {
+                *score = dot(simd, query, &key[..size]) * scale;
+            }
         }
     }
-    let rest = one_rest.iter().zip(other_rest);
-    rest.fold(add_up(&lanes), |sum, (one, other)| sum + one * other)
+}
+
+vectorised! {
+    /// The values, weighted by the scores.
+    fn mix<'a>(simd: Simd, scores: &'a mut [f32], seen: usize, values: &'a [f32], width: usize, out: &'a mut [f32], size: usize) {
+        for (scores, out) in scores.chunks_exact_mut(seen).zip(out.chunks_exact_mut(size)) {
+            softmax(simd, scores);
+            let mut at = 0;
+            while at + 4 * S::F32_LANES <= size {
+                mix_strip::<S, 4>(simd, scores, &values[at..], width, &mut out[at..at + 4 * S::F32_LANES]);
+                at += 4 * S::F32_LANES;
+            }
+            while at + S::F32_LANES <= size {
+                mix_strip::<S, 1>(simd, scores, &values[at..], width, &mut out[at..at + S::F32_LANES]);
+                at += S::F32_LANES;
+            }
+            for at in at..size {
+                let products = scores.iter().zip(values[at..].iter().step_by(width));
+                out[at] = products.map(|(weight, value)| weight * value).sum();
+            }
+        }
+    }
+}
+
+/// Adds up the same few elements of each value, weighted, in registers.
+#[inline(always)]
+fn mix_strip<S: Simd, const N: usize>(simd: S, weights: &[f32], values: &[f32], width: usize, out: &mut [f32]) {
+    let mut sums = [simd.splat_f32s(0.0); N];
+    for (weight, value) in weights.iter().zip(values.chunks(width)) {
+        let weight = simd.splat_f32s(*weight);
+        let value = S::as_simd_f32s(&value[..out.len()]).0;
+        for at in 0..N {
+            sums[at] = simd.mul_add_e_f32s(weight, value[at], sums[at]);
+        }
+    }
+    S::as_mut_simd_f32s(out).0.copy_from_slice(&sums);
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! `scale · q + add`, where `scale` and `add` are kept as `f32`, so that nothing is rounded a second time. The layouts
 //! are those of `ggml-quants.c` (ggml authors, MIT).
 
-use crate::local::kernel::BLOCK;
+use crate::local::input::BLOCK;
 
 /// A type of weights that a GGUF file may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,10 +156,9 @@ impl Blocks {
 /// A 16-bit float as `f32`, exactly.
 #[inline(always)]
 pub(super) fn half(bits: u16) -> f32 {
-    // Shifted into place the number is 2¹¹² times too small, whether normal or not; infinities stay finite, and weights
-    // have none.
-    let magnitude = f32::from_bits(u32::from(bits & 0x7fff) << 13) * f32::from_bits(0x7780_0000);
-    f32::from_bits(magnitude.to_bits() | u32::from(bits & 0x8000) << 16)
+    // Shifted into place, with the sign on both sides of what is masked away, the number is 2¹¹² times too small, whether
+    // normal or not. Infinities stay finite; weights have none.
+    f32::from_bits((i32::from(bits as i16) << 13) as u32 & 0x8fff_e000) * f32::from_bits(0x7780_0000)
 }
 
 fn half_at(bytes: &[u8], at: usize) -> f32 {

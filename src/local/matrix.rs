@@ -1,9 +1,14 @@
-//! Weight matrices, as they are stored, and their product with activations.
+//! Weight matrices, as they are stored, and their product with activations: where nearly all time goes.
+//!
+//! Every output is one dot product, computed whole by one thread in one fixed order. It doesn't depend on how many
+//! threads there are, nor on what else is running.
 
 use rayon::prelude::*;
 
+use crate::local::block_rows::block_rows;
 use crate::local::blocks::{Blocks, Kind, half};
-use crate::local::kernel::{self, BLOCK, Brain, Element, Half, Input};
+use crate::local::float_rows::{Brain, Element, Half, float_rows};
+use crate::local::input::{BLOCK, Input};
 
 /// Multiplications from which it pays to share a product among threads.
 const SHARED_WORK: usize = 1 << 20;
@@ -110,10 +115,10 @@ impl Matrix {
     fn some_products(&self, first: usize, input: &Input<'_>, out: &mut [f32]) {
         let range = first * self.columns..first * self.columns + out.len() / input.rows() * self.columns;
         match &self.values {
-            Values::F32(values) => kernel::float_rows(&values[range], input, out),
-            Values::F16(values) => kernel::float_rows(&values[range], input, out),
-            Values::Bf16(values) => kernel::float_rows(&values[range], input, out),
-            Values::Blocks(blocks) => kernel::block_rows(blocks, first, input, out),
+            Values::F32(values) => float_rows(&values[range], input, out),
+            Values::F16(values) => float_rows(&values[range], input, out),
+            Values::Bf16(values) => float_rows(&values[range], input, out),
+            Values::Blocks(blocks) => block_rows(blocks, first, input, out),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::local::attention::{Cache, Shape, attend};
 use crate::local::config::LayerConfig;
-use crate::local::kernel::{Input, Rounded};
+use crate::local::input::{Input, Rounded};
 use crate::local::ops;
 use crate::local::weights::{Layer, Linear, Weights};
 
@@ -197,7 +197,7 @@ impl Model {
         if head.takes_blocks() {
             room.rounded.fill(&room.normed);
         }
-        let input = Input { columns: config.hidden, floats: &room.normed, blocks: &room.rounded };
+        let input = Input { columns: config.hidden, floats: &room.normed, rounded: &room.rounded };
         let mut logits = vec![0.0; head.rows()];
         head.multiply(&input, &mut logits, head.rows(), 0, &mut room.spare);
         if let Some(cap) = config.final_cap {
@@ -234,7 +234,7 @@ fn multiply(
     if linear.parts.iter().any(|part| part.takes_blocks()) {
         rounded.fill(from);
     }
-    let input = Input { columns, floats: from, blocks: rounded };
+    let input = Input { columns, floats: from, rounded };
     let width = linear.rows();
     out.resize(input.rows() * width, 0.0);
     let mut offset = 0;

@@ -1,52 +1,46 @@
 //! The small steps between the matrix products, over rows of `f32`.
 
-use crate::local::kernel::{add_up, vectorised};
+use pulp::Simd;
 
+use crate::local::simd::{dot, most, sum, vectorised};
+
+vectorised! {
 /// The root-mean-square norm of each row, times `weights` (Zhang & Sennrich 2019, <https://arxiv.org/abs/1910.07467>).
 /// Rows are as long as `weights`.
-pub(super) fn norm(from: &[f32], weights: &[f32], epsilon: f32, out: &mut [f32]) {
-    vectorised(|| {
+pub(super) fn norm<'a>(simd: Simd, from: &'a [f32], weights: &'a [f32], epsilon: f32, out: &'a mut [f32]) {
         for (from, out) in from.chunks_exact(weights.len()).zip(out.chunks_exact_mut(weights.len())) {
-            let scale = norm_scale(from, epsilon);
+            let scale = norm_scale(simd, from, epsilon);
             for ((out, value), weight) in out.iter_mut().zip(from).zip(weights) {
                 *out = value * scale * weight;
             }
         }
-    });
+}
 }
 
+vectorised! {
 /// The same, in place.
-pub(super) fn norm_in_place(rows: &mut [f32], weights: &[f32], epsilon: f32) {
-    vectorised(|| {
+pub(super) fn norm_in_place<'a>(simd: Simd, rows: &'a mut [f32], weights: &'a [f32], epsilon: f32) {
         for row in rows.chunks_exact_mut(weights.len()) {
-            let scale = norm_scale(row, epsilon);
+            let scale = norm_scale(simd, row, epsilon);
             for (value, weight) in row.iter_mut().zip(weights) {
                 *value = *value * scale * weight;
             }
         }
-    });
+}
 }
 
 #[inline(always)]
-fn norm_scale(row: &[f32], epsilon: f32) -> f32 {
-    let (parts, rest) = row.as_chunks::<16>();
-    let mut lanes = [0.0; 16];
-    for part in parts {
-        for (lane, value) in lanes.iter_mut().zip(part) {
-            *lane += value * value;
-        }
-    }
-    let sum = rest.iter().fold(add_up(&lanes), |sum, value| sum + value * value);
-    1.0 / (sum / row.len() as f32 + epsilon).sqrt()
+fn norm_scale<S: Simd>(simd: S, row: &[f32], epsilon: f32) -> f32 {
+    1.0 / (dot(simd, row, row) / row.len() as f32 + epsilon).sqrt()
 }
 
+vectorised! {
 /// Adds `other` to `rows`.
-pub(super) fn add(rows: &mut [f32], other: &[f32]) {
-    vectorised(|| {
+pub(super) fn add<'a>(_simd: Simd, rows: &'a mut [f32], other: &'a [f32]) {
         for (value, other) in rows.iter_mut().zip(other) {
             *value += other;
         }
-    });
+}
 }
 
 /// What stands between the two halves of a feed-forward layer.
@@ -58,9 +52,9 @@ pub(super) enum Activation {
     GeluTanh,
 }
 
+vectorised! {
 /// `activation(gate) · up` for rows that hold the gates and then the ups.
-pub(super) fn gate(rows: &[f32], width: usize, activation: Activation, out: &mut [f32]) {
-    vectorised(|| {
+pub(super) fn gate<'a>(_simd: Simd, rows: &'a [f32], width: usize, activation: Activation, out: &'a mut [f32]) {
         for (row, out) in rows.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
             let (gates, ups) = row.split_at(width);
             let rows = out.iter_mut().zip(gates.iter().zip(ups));
@@ -78,7 +72,7 @@ pub(super) fn gate(rows: &[f32], width: usize, activation: Activation, out: &mut
                 }
             }
         }
-    });
+}
 }
 
 /// `eˣ` to about one unit in the last place; below -87 it is about 1e-38, above 88 about 1.6e38.
@@ -116,51 +110,33 @@ pub(super) fn tanh(x: f32) -> f32 {
     if square < 0.04 { near } else { far }
 }
 
+vectorised! {
 /// `cap · tanh(x / cap)` in place.
-pub(super) fn cap(values: &mut [f32], cap: f32) {
-    vectorised(|| {
+pub(super) fn cap<'a>(_simd: Simd, values: &'a mut [f32], cap: f32) {
         for value in values.iter_mut() {
             *value = cap * tanh(*value / cap);
         }
-    });
+}
 }
 
 /// Turns scores into weights that add up to 1.
 #[inline(always)]
-pub(super) fn softmax(scores: &mut [f32]) {
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    let (parts, rest) = scores.as_chunks::<16>();
-    for part in parts {
-        for (lane, score) in lanes.iter_mut().zip(part) {
-            *lane = if *score > *lane { *score } else { *lane };
-        }
-    }
-    let most =
-        lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |most, score| if *score > most { *score } else { most });
-    let mut lanes = [0.0; 16];
-    let (parts, rest) = scores.as_chunks_mut::<16>();
-    for part in parts {
-        for (lane, score) in lanes.iter_mut().zip(part) {
-            *score = exp(*score - most);
-            *lane += *score;
-        }
-    }
-    let mut sum = add_up(&lanes);
-    for score in rest {
+pub(super) fn softmax<S: Simd>(simd: S, scores: &mut [f32]) {
+    let most = most(simd, scores);
+    for score in scores.iter_mut() {
         *score = exp(*score - most);
-        sum += *score;
     }
-    let inverse = 1.0 / sum;
+    let inverse = 1.0 / sum(simd, scores);
     for score in scores.iter_mut() {
         *score *= inverse;
     }
 }
 
+vectorised! {
 /// Turns the pairs of each head by the position's angles: element `i` and `i + half` of the first `2 · half` elements
 /// (Su et al. 2021, <https://arxiv.org/abs/2104.09864>, in the order that Hugging Face's weights have).
-pub(super) fn rotate(row: &mut [f32], head: usize, cosines: &[f32], sines: &[f32]) {
+pub(super) fn rotate<'a>(_simd: Simd, row: &'a mut [f32], head: usize, cosines: &'a [f32], sines: &'a [f32]) {
     let half = cosines.len();
-    vectorised(|| {
         for head in row.chunks_exact_mut(head) {
             let (low, high) = head[..2 * half].split_at_mut(half);
             for ((low, high), (cosine, sine)) in low.iter_mut().zip(high).zip(cosines.iter().zip(sines)) {
@@ -169,7 +145,7 @@ pub(super) fn rotate(row: &mut [f32], head: usize, cosines: &[f32], sines: &[f32
                 *high = y * cosine + x * sine;
             }
         }
-    });
+}
 }
 
 #[cfg(test)]
@@ -193,7 +169,7 @@ mod tests {
     #[test]
     fn softmax_adds_up_to_one_and_keeps_ratios() {
         let mut scores: Vec<f32> = (0..37).map(|i| i as f32 / 10.0).collect();
-        softmax(&mut scores);
+        softmax(pulp::Scalar, &mut scores);
         assert!((scores.iter().sum::<f32>() - 1.0).abs() < 1e-6);
         assert!((scores[36] / scores[26] - 1.0_f32.exp()).abs() < 1e-5);
     }
