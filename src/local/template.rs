@@ -351,7 +351,7 @@ mod tests {
             render(template, json!([{"role": "user", "content": "a</think>\n b", "n": [1, "é<"]}])).unwrap()
         };
         assert_eq!(said("{{ messages[0].content.split('</think>')[-1].lstrip('\\n') }}"), " b");
-        assert_eq!(said("{{ messages[0].content.startswith('a') }}"), "true");
+        assert_eq!(said("{{ messages[0].content.startswith('a') }}"), "True");
         assert_eq!(said("{{ messages[0].get('name', 'none') }}"), "none");
         assert_eq!(said("{% for key, value in messages[0].items() %}{{ key }};{% endfor %}"), "role;content;n;");
         assert_eq!(
