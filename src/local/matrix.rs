@@ -150,3 +150,94 @@ pub(super) fn floats(kind: Kind, bytes: &[u8]) -> Vec<f32> {
 pub(super) fn fits(kind: Kind, columns: usize) -> bool {
     columns.is_multiple_of(kind.block_elements()) && (kind.block_elements() == 1 || columns.is_multiple_of(BLOCK))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::input::Rounded;
+    use candle_core::quantized::{GgmlDType, QTensor};
+    use candle_core::{Device, Tensor};
+
+    fn numbers(count: usize, seed: f32) -> Vec<f32> {
+        (0..count).map(|i| (i as f32 * 0.7 + seed).sin() + 0.3 * (i as f32 * 0.13).cos()).collect()
+    }
+
+    /// Products as they should be, in `f64`.
+    fn expected(weights: &[f32], inputs: &[f32], columns: usize) -> Vec<f32> {
+        let dot = |row: &[f32], input: &[f32]| {
+            row.iter().zip(input).map(|(one, other)| f64::from(*one) * f64::from(*other)).sum::<f64>() as f32
+        };
+        let rows = |input| weights.chunks(columns).map(move |row| dot(row, input));
+        inputs.chunks(columns).flat_map(rows).collect()
+    }
+
+    #[test]
+    fn products_are_right_for_every_kind_and_any_number_of_rows() {
+        for (kind, reference) in [
+            (Kind::F32, GgmlDType::F32),
+            (Kind::F16, GgmlDType::F16),
+            (Kind::Bf16, GgmlDType::BF16),
+            (Kind::Q4_0, GgmlDType::Q4_0),
+            (Kind::Q4_1, GgmlDType::Q4_1),
+            (Kind::Q5_0, GgmlDType::Q5_0),
+            (Kind::Q5_1, GgmlDType::Q5_1),
+            (Kind::Q8_0, GgmlDType::Q8_0),
+            (Kind::Q2K, GgmlDType::Q2K),
+            (Kind::Q3K, GgmlDType::Q3K),
+            (Kind::Q4K, GgmlDType::Q4K),
+            (Kind::Q5K, GgmlDType::Q5K),
+            (Kind::Q6K, GgmlDType::Q6K),
+        ] {
+            for (rows, columns) in [(13, 256), (4, 512), (8, 768), (1, 256)] {
+                let tensor = Tensor::from_vec(numbers(rows * columns, 1.0), (rows, columns), &Device::Cpu).unwrap();
+                let stored = QTensor::quantize(&tensor, reference).unwrap();
+                let weights: Vec<f32> =
+                    stored.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+                let matrix = Matrix::new(kind, rows, columns, &stored.data().unwrap());
+                let mut row = vec![0.0; columns];
+                matrix.read_row(rows - 1, &mut row);
+                for (found, expected) in row.iter().zip(&weights[(rows - 1) * columns..]) {
+                    assert!((found - expected).abs() < 1e-5);
+                }
+                for count in [1, 2, 5] {
+                    let mut floats = numbers(count * columns, 3.0);
+                    let mut rounded = Rounded::default();
+                    rounded.fill(&floats);
+                    if matrix.takes_blocks() {
+                        // What is right for blocks is the product with the rounded values.
+                        for (index, value) in floats.iter_mut().enumerate() {
+                            *value = f32::from(rounded.quants[index]) * rounded.scales[index / BLOCK];
+                        }
+                    }
+                    let input = Input { columns, floats: &floats, rounded: &rounded };
+                    let mut out = vec![0.0; count * (rows + 2)];
+                    matrix.multiply(&input, &mut out, rows + 2, 1, &mut Vec::new());
+                    let expected = expected(&weights, &floats, columns);
+                    for (row, (out, expected)) in out.chunks(rows + 2).zip(expected.chunks(rows)).enumerate() {
+                        assert_eq!((out[0], out[rows + 1]), (0.0, 0.0));
+                        for (at, (found, expected)) in out[1..=rows].iter().zip(expected).enumerate() {
+                            let is_near = (found - expected).abs() < 2e-3;
+                            assert!(is_near, "{}: row {row}, output {at}: {found} for {expected}", kind.name());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn threads_change_nothing() {
+        let (rows, columns) = (2051, 640);
+        let bytes: Vec<u8> = numbers(rows * columns, 0.0).into_iter().flat_map(f32::to_le_bytes).collect();
+        let matrix = Matrix::new(Kind::F32, rows, columns, &bytes);
+        let (floats, rounded) = (numbers(3 * columns, 2.0), Rounded::default());
+        let input = Input { columns, floats: &floats, rounded: &rounded };
+        let products = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut out = vec![0.0; 3 * rows];
+            pool.install(|| matrix.multiply(&input, &mut out, rows, 0, &mut Vec::new()));
+            out
+        };
+        assert_eq!(products(1), products(3));
+    }
+}
