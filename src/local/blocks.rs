@@ -212,9 +212,9 @@ impl Writer {
     fn q2_k(&mut self, block: &[u8]) {
         let (scales, quants) = (&block[..16], &block[16..80]);
         let (scale, min) = (half_at(block, 80), half_at(block, 82));
-        for group in 0..16 {
-            self.scales.push(scale * f32::from(scales[group] & 15));
-            self.adds.push(-(min * f32::from(scales[group] >> 4)));
+        for (group, both) in scales.iter().enumerate() {
+            self.scales.push(scale * f32::from(both & 15));
+            self.adds.push(-(min * f32::from(both >> 4)));
             // Of 128 elements, 32 share the bytes that hold two bits of each.
             let (from, shift) = (group / 8 * 32 + group % 2 * 16, group % 8 / 2 * 2);
             self.eight.extend(quants[from..from + 16].iter().map(|byte| (byte >> shift & 3) as i8));

@@ -24,7 +24,7 @@ enum Core {
     /// The pipeline of a `tokenizer.json`, or one built like it.
     Pieces(Box<Pieces>),
     /// SentencePiece's pairs by score, out of a GGUF file.
-    Spm(Spm),
+    Spm(Box<Spm>),
 }
 
 /// One token of the vocabulary.
@@ -96,7 +96,7 @@ impl Tokenizer {
 
     /// A tokenizer by SentencePiece's scores.
     pub(super) fn from_spm(spm: Spm, tokens: Vec<Token>, ends: Vec<u32>, bos: Option<u32>) -> Tokenizer {
-        Tokenizer::new(Core::Spm(spm), tokens, ends, bos)
+        Tokenizer::new(Core::Spm(Box::new(spm)), tokens, ends, bos)
     }
 
     fn new(core: Core, tokens: Vec<Token>, mut ends: Vec<u32>, bos: Option<u32>) -> Tokenizer {
