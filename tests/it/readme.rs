@@ -38,6 +38,8 @@ fn checkout() -> Folder {
     for name in ["suites", "datasets"] {
         copy(&root().join(name), &folder.path().join(name));
     }
+    // Weights are read only, and large.
+    std::os::unix::fs::symlink(root().join("models"), folder.path().join("models")).unwrap();
     folder
 }
 
