@@ -177,7 +177,7 @@ def ticket(grammar, rng):
     # What asks for a person.
     if chance(0.09 if intent == "feedback" else 0.27):
         kinds = {"feedback": (1, 4, 0, 2), "cancel": (4, 1, 4, 5), "change": (5, 1, 4, 2)}.get(intent, (5, 3, 5, 2))
-        for kind in set(rng.choices(("ask-human", "threat", "repeat", "vulnerable"), kinds, k=1 + chance(0.2))):
+        for kind in dict.fromkeys(rng.choices(("ask-human", "threat", "repeat", "vulnerable"), kinds, k=1 + chance(0.2))):
             (before if kind in ("repeat", "vulnerable") and chance(0.45) else after).append(say(kind))
         human = True
 
