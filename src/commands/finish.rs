@@ -5,10 +5,10 @@ use std::path::Path;
 use crate::commands::exit::CommandError;
 use crate::commands::marking::Marked;
 use crate::commands::note;
-use crate::commands::plan::Plan;
+use crate::commands::plan::{Plan, Planned};
 use crate::frame::RunFrame;
 use crate::gate;
-use crate::report::{self, Frontmatter, Note, Report};
+use crate::report::{self, Answerer, Frontmatter, Note, Report, Weights};
 use crate::store::{Manifest, StoreError};
 use crate::types::Summary;
 use crate::util::atomic;
@@ -33,11 +33,17 @@ pub fn report(manifest: &Manifest, plan: &Plan, frame: &RunFrame, marked: Marked
         baseline: plan.suite.baseline.clone(),
         samples: plan.cases.len() as u64,
         scorers: plan.metrics.iter().map(|metric| metric.name.clone()).collect(),
-        providers: plan.candidates.iter().map(|candidate| candidate.provider.clone()).collect(),
+        answerers: plan.candidates.iter().map(|candidate| answerer(candidate, manifest)).collect(),
         notes: notes(manifest, plan, &summary, marked),
     };
     let document = report::build(front, &summary, &plan.suite.gates, &judgements);
     Finished { document, summary }
+}
+
+fn answerer(candidate: &Planned, manifest: &Manifest) -> Answerer {
+    let recorded = manifest.candidates.iter().find(|recorded| recorded.id == *candidate.id);
+    let weights = recorded.and_then(|recorded| Weights::of_facts(recorded.weights.as_ref()?));
+    Answerer { provider: candidate.provider.clone(), weights }
 }
 
 /// Writes every file of the report into the run's folder.

@@ -138,7 +138,7 @@ mod tests {
             input_tokens: Some(input),
             cached_input_tokens: cached,
             output_tokens: Some(output),
-            reasoning_tokens: None,
+            ..Usage::default()
         }
     }
 
@@ -228,7 +228,7 @@ mod tests {
                 input_tokens: input,
                 cached_input_tokens: cached,
                 output_tokens: output,
-                reasoning_tokens: None,
+                ..Usage::default()
             };
             if let Ok(total) = cost(&price, &usage) {
                 prop_assert!(!total.is_sign_negative());

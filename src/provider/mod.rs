@@ -20,7 +20,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use rust_decimal::Decimal;
 
-use crate::types::{Failure, Finish, Request, Response, Timing, Usage};
+use crate::types::{Failure, Finish, Request, Response, Timing, TokenLogprob, Usage};
 use crate::util::clock::Clock;
 use crate::util::secret::Redactor;
 use crate::util::text::shorten;
@@ -53,8 +53,14 @@ pub enum Event {
     Finish(Finish),
     /// Tokens; a later one replaces what it names.
     Usage(Usage),
+    /// The service says that the model refused; what it said instead comes as text.
+    Refusal,
+    /// Tokens of the answer with their log-probabilities.
+    Logprobs(Vec<TokenLogprob>),
     /// The model's name as the service gives it.
     Model(String),
+    /// The service's name for the build that answers.
+    Fingerprint(String),
     /// Times and money that a recorded answer brings along. It replaces what `collect` measured.
     Reported {
         /// From request to first token.
@@ -275,16 +281,11 @@ impl Gathered {
                 return true;
             }
             Event::Finish(finish) => response.finish = Some(finish),
-            Event::Usage(usage) => {
-                let old = response.usage;
-                response.usage = Usage {
-                    input_tokens: usage.input_tokens.or(old.input_tokens),
-                    cached_input_tokens: usage.cached_input_tokens.or(old.cached_input_tokens),
-                    output_tokens: usage.output_tokens.or(old.output_tokens),
-                    reasoning_tokens: usage.reasoning_tokens.or(old.reasoning_tokens),
-                };
-            }
+            Event::Usage(usage) => response.usage = response.usage.updated(usage),
+            Event::Refusal => response.is_refusal = true,
+            Event::Logprobs(mut more) => response.logprobs.append(&mut more),
             Event::Model(model) => response.model_echo = Some(model),
+            Event::Fingerprint(name) => response.system_fingerprint = Some(name),
             Event::Reported { ttft, latency, cost_usd } => {
                 response.cost_usd = cost_usd;
                 self.reported = Some((ttft, latency));

@@ -464,6 +464,7 @@ fn usage(raw: &RawValue) -> Option<Usage> {
         cached_input_tokens: cached.or_else(|| count(tokens.prompt_cache_hit_tokens)),
         output_tokens: output,
         reasoning_tokens: reasoning,
+        ..Usage::default()
     })
 }
 
@@ -798,6 +799,7 @@ mod tests {
             cached_input_tokens: Some(4),
             output_tokens: Some(7),
             reasoning_tokens: Some(3),
+            ..Usage::default()
         };
         let wanted = [
             Event::Model("m-1".into()),

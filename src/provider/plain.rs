@@ -83,7 +83,11 @@ pub fn usage(name: &str, value: &Value) -> Result<Usage, String> {
             "/prompt_tokens_details/cached_tokens",
             "/input_tokens_details/cached_tokens",
         ])?,
+        cache_write_tokens: count(&["cache_write_tokens"])?,
+        cache_write_1h_tokens: count(&["cache_write_1h_tokens"])?,
+        audio_input_tokens: count(&["audio_input_tokens", "/prompt_tokens_details/audio_tokens"])?,
         output_tokens: count(&["output_tokens", "completion_tokens"])?,
+        audio_output_tokens: count(&["audio_output_tokens", "/completion_tokens_details/audio_tokens"])?,
         reasoning_tokens: count(&[
             "reasoning_tokens",
             "/completion_tokens_details/reasoning_tokens",
@@ -208,6 +212,7 @@ mod tests {
             cached_input_tokens: Some(4),
             output_tokens: Some(3),
             reasoning_tokens: Some(0),
+            ..Usage::default()
         };
         let openai = json!({
             "prompt_tokens": 9, "completion_tokens": 3.0, "prompt_tokens_details": {"cached_tokens": 4},

@@ -2,7 +2,7 @@
 
 use crate::gate::{self, Judgement, Verdict};
 use crate::report::words;
-use crate::report::{CandidateReport, ComparisonReport, FORMAT, GateReport, Note, Report};
+use crate::report::{CandidateReport, ComparisonReport, FORMAT, GateReport, Note, Report, Weights};
 use crate::suite::GateSpec;
 use crate::types::Summary;
 
@@ -24,9 +24,18 @@ pub struct Frontmatter {
     /// Names of the scorers' metrics.
     pub scorers: Vec<String>,
     /// What answers for each candidate.
-    pub providers: Vec<String>,
+    pub answerers: Vec<Answerer>,
     /// Notes known before the figures were made: they come first.
     pub notes: Vec<Note>,
+}
+
+/// What answers for a candidate.
+#[derive(Debug, Clone)]
+pub struct Answerer {
+    /// In words.
+    pub provider: String,
+    /// Its weights, when they are on this machine.
+    pub weights: Option<Weights>,
 }
 
 /// Puts the report together.
@@ -35,8 +44,8 @@ pub fn build(front: Frontmatter, summary: &Summary, gates: &[GateSpec], judgemen
     let candidates: Vec<CandidateReport> = summary
         .candidates
         .iter()
-        .zip(&front.providers)
-        .map(|(candidate, provider)| CandidateReport::of(candidate, provider.clone(), verdict_of(&candidate.id)))
+        .zip(front.answerers)
+        .map(|(candidate, answerer)| CandidateReport::of(candidate, answerer, verdict_of(&candidate.id)))
         .collect();
     let gates = judgements.iter().map(|judgement| gate_report(judgement, gates, front.baseline.as_deref())).collect();
     let is_complete = summary.candidates.iter().all(|candidate| candidate.counts.dropped == 0);

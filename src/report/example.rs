@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use crate::report::{CandidateReport, ComparisonReport, FORMAT, GateReport, Note, Report, Verdict};
+use crate::report::{Answerer, CandidateReport, ComparisonReport, FORMAT, GateReport, Note, Report, Verdict, Weights};
 use crate::suite::GateSpec;
 use crate::suite::spec::NonInferiorSpec;
 use crate::types::{
@@ -363,6 +363,15 @@ pub(crate) fn rich() -> Report {
         unscored: 7,
     });
     odd.confusions = vec![confusion()];
+    let answerer = |provider: &str, weights| Answerer { provider: provider.to_owned(), weights };
+    let weights = Weights {
+        architecture: "llama".to_owned(),
+        format: "gguf".to_owned(),
+        quantisation: "q4_0".to_owned(),
+        parameters: 3_081_984,
+        bytes: 1_905_728,
+        device: "cpu".to_owned(),
+    };
     use Verdict::{Fail, Inconclusive, Pass};
     Report {
         format: FORMAT.to_owned(),
@@ -378,10 +387,10 @@ pub(crate) fn rich() -> Report {
         samples: 400,
         scorers: ["label", "label.macro_f1", "schema"].map(str::to_owned).to_vec(),
         candidates: vec![
-            CandidateReport::of(&current, "openai gpt-5-mini".to_owned(), None),
-            CandidateReport::of(&small, "openai model-small-2026-09-30".to_owned(), Some(Pass)),
-            CandidateReport::of(&qwen, "vllm Qwen/Qwen3-32B".to_owned(), Some(Inconclusive)),
-            CandidateReport::of(&odd, "local ../models/q4_0.gguf".to_owned(), Some(Fail)),
+            CandidateReport::of(&current, answerer("openai gpt-5-mini", None), None),
+            CandidateReport::of(&small, answerer("openai model-small-2026-09-30", None), Some(Pass)),
+            CandidateReport::of(&qwen, answerer("vllm Qwen/Qwen3-32B", None), Some(Inconclusive)),
+            CandidateReport::of(&odd, answerer("local ../models/q4_0.gguf", Some(weights)), Some(Fail)),
         ],
         comparisons: comparisons().iter().map(ComparisonReport::of).collect(),
         gates: gates(),
@@ -438,7 +447,7 @@ pub(crate) fn hostile() -> Report {
 }
 
 fn poison(value: &mut Value, field: &str) {
-    const OUTSIDE: [&str; 21] = [
+    const OUTSIDE: [&str; 24] = [
         "suite",
         "decision",
         "run",
@@ -460,6 +469,9 @@ fn poison(value: &mut Value, field: &str) {
         "expected",
         "scorers",
         "candidates",
+        "architecture",
+        "quantisation",
+        "device",
     ];
     match value {
         Value::String(text) if OUTSIDE.contains(&field) => text.insert_str(0, PAYLOAD),

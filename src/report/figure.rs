@@ -212,6 +212,12 @@ pub(crate) fn count(count: u64) -> String {
     grouped(&count.to_string())
 }
 
+/// A size in millions of bytes: `6.50 MB`.
+pub(crate) fn megabytes(bytes: u64) -> String {
+    let millions = bytes as f64 / 1e6;
+    format!("{} MB", decimal(millions, decimals_for(millions, 3)))
+}
+
 /// Dollars that stand in a report as a decimal; `–` when they are no number.
 pub(crate) fn money(text: &str) -> String {
     Span::new(text.parse().ok(), None).text(Measure::Figure(Unit::Usd))

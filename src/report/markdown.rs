@@ -46,6 +46,7 @@ impl Renderer for Markdown {
              token. n counts answers.",
         );
         page.figures(report, Section::Cost, "Tokens and cost", "n counts answers.");
+        page.weights(report);
         page.tasks(report);
         page.classes(report);
         page.flips(report);
@@ -367,6 +368,26 @@ impl Page {
             figure::p_value(comparison.p_value).replace('<', "\\<"),
             words::method(comparison.method).to_owned(),
         ]
+    }
+
+    fn weights(&mut self, report: &Report) {
+        let rows: Vec<Vec<String>> = report
+            .candidates
+            .iter()
+            .filter_map(|candidate| {
+                let facts = words::weights(candidate.weights.as_ref()?, prose);
+                Some([vec![code(&candidate.id)], facts.to_vec()].concat())
+            })
+            .collect();
+        if rows.is_empty() {
+            return;
+        }
+        self.heading(2, "Weights");
+        self.line("On this machine. Size is that of all files that decide about answers.");
+        self.line("");
+        let mut columns = vec![("candidate", Left)];
+        columns.extend(words::WEIGHTS.into_iter().zip([Left, Right, Right, Left]));
+        self.table(&columns, &rows);
     }
 
     fn tasks(&mut self, report: &Report) {

@@ -25,13 +25,14 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::types::{
     CandidateSummary, Comparison, Confusion, Counts, Discordant, Estimate, FailureKind, Flip, Method, Unit,
 };
 use crate::util::atomic;
 
-pub use build::{Frontmatter, build, exit_code};
+pub use build::{Answerer, Frontmatter, build, exit_code};
 pub use csv::{Csv, flips_csv};
 pub use json::Json;
 pub use markdown::Markdown;
@@ -89,6 +90,9 @@ pub struct CandidateReport {
     pub id: String,
     /// What answers for it: `openai gpt-5-mini`, `recorded answers.jsonl`.
     pub provider: String,
+    /// What its weights are, when they are on this machine; null for everything else.
+    #[serde(default)]
+    pub weights: Option<Weights>,
     /// The worst verdict of its gates; null without gates.
     pub verdict: Option<Verdict>,
     /// What became of its tasks.
@@ -106,6 +110,39 @@ pub struct CandidateReport {
     pub metrics: Vec<Metric>,
     /// One table per `label` scorer.
     pub confusions: Vec<Confusion>,
+}
+
+/// Weights on this machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Weights {
+    /// The family: `llama`.
+    pub architecture: String,
+    /// How the files are laid out: `safetensors` or `gguf`.
+    pub format: String,
+    /// How most of the weights are stored: `f16`, `q8_0`.
+    pub quantisation: String,
+    /// How many weights there are.
+    pub parameters: u64,
+    /// Size of all files that decide about answers, tokenizer included.
+    pub bytes: u64,
+    /// Where they are computed: `cpu`.
+    pub device: String,
+}
+
+impl Weights {
+    /// From what a run's manifest keeps of them; `None` when that has another shape.
+    pub fn of_facts(facts: &Value) -> Option<Weights> {
+        let text = |name: &str| facts.get(name)?.as_str().map(str::to_owned);
+        let sizes = facts.get("files")?.as_array()?.iter().map(|file| file.get("bytes")?.as_u64());
+        Some(Weights {
+            architecture: text("architecture")?,
+            format: text("format")?,
+            quantisation: text("quantisation")?,
+            parameters: facts.get("parameters")?.as_u64()?,
+            bytes: sizes.sum::<Option<u64>>()?,
+            device: text("device")?,
+        })
+    }
 }
 
 /// How many tasks failed for one reason.
@@ -244,11 +281,12 @@ pub trait Renderer {
 }
 
 impl CandidateReport {
-    /// The report's form of a candidate's figures. `provider` says what answers for it.
-    pub fn of(summary: &CandidateSummary, provider: String, verdict: Option<Verdict>) -> CandidateReport {
+    /// The report's form of a candidate's figures.
+    pub fn of(summary: &CandidateSummary, answerer: Answerer, verdict: Option<Verdict>) -> CandidateReport {
         CandidateReport {
             id: summary.id.clone(),
-            provider,
+            provider: answerer.provider,
+            weights: answerer.weights,
             verdict,
             counts: summary.counts,
             failures: summary.failures.iter().map(|(&kind, &count)| FailureCount { kind, count }).collect(),

@@ -38,6 +38,7 @@ impl Renderer for Terminal {
         page.comparisons(report);
         page.speed(report);
         page.cost(report);
+        page.weights(report);
         page.unmeasured(&unmeasured);
         page.tasks(report);
         page.gates(report);
@@ -524,6 +525,24 @@ impl Page {
         let columns = self.metric_columns(&mut rows);
         self.table(&columns, rows);
         self.footnotes(&footnotes);
+    }
+
+    fn weights(&mut self, report: &Report) {
+        let rows: Vec<Vec<String>> = report
+            .candidates
+            .iter()
+            .filter_map(|candidate| {
+                let facts = words::weights(candidate.weights.as_ref()?, name);
+                Some([vec![name(&candidate.id)], facts.to_vec()].concat())
+            })
+            .collect();
+        if rows.is_empty() {
+            return;
+        }
+        self.heading("WEIGHTS", "on this machine; size: all files that decide about answers");
+        let mut columns = vec![("candidate", Column::Text)];
+        columns.extend(words::WEIGHTS.into_iter().zip([Column::Figure, Column::Count, Column::Count, Column::Figure]));
+        self.table(&columns, rows);
     }
 
     fn unmeasured(&mut self, unmeasured: &[(String, String)]) {

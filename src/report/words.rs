@@ -1,7 +1,7 @@
 //! Judgements and names in words, shared by the terminal and the Markdown form.
 
-use crate::report::figure::{count, is_same_confidence};
-use crate::report::{CandidateReport, GateReport, Report, Verdict};
+use crate::report::figure::{self, count, is_same_confidence};
+use crate::report::{CandidateReport, GateReport, Report, Verdict, Weights};
 use crate::types::{FailureKind, Method, Unit};
 
 /// The note that has to stand in the first lines of every form: other gates than those of the run were judged.
@@ -31,6 +31,19 @@ pub(crate) fn method(method: Method) -> &'static str {
         Method::RatioOfMeans => "ratio of means",
         Method::Exact => "exact",
     }
+}
+
+/// The columns of a table of weights on this machine, after the candidate's.
+pub(crate) const WEIGHTS: [&str; 4] = ["stored as", "parameters", "size", "device"];
+
+/// A row of that table. `name` makes text from outside fit to print.
+pub(crate) fn weights(weights: &Weights, name: impl Fn(&str) -> String) -> [String; 4] {
+    [
+        name(&format!("{} {}", weights.format, weights.quantisation)),
+        count(weights.parameters),
+        figure::megabytes(weights.bytes),
+        name(&weights.device),
+    ]
 }
 
 /// Why tasks failed.

@@ -118,18 +118,47 @@ pub enum Finish {
 /// Tokens as the service reported them. `None` means not reported, never 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Prompt tokens, cached ones included.
+    /// Prompt tokens, those read from and written to a cache included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_tokens: Option<u64>,
     /// The part of `input_tokens` read from the service's cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached_input_tokens: Option<u64>,
+    /// The part of `input_tokens` written to the service's cache, however long it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write_tokens: Option<u64>,
+    /// The part of `cache_write_tokens` that is kept for an hour instead of minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write_1h_tokens: Option<u64>,
+    /// The part of `input_tokens` that is sound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audio_input_tokens: Option<u64>,
     /// Generated tokens, reasoning included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,
     /// The part of `output_tokens` spent on reasoning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning_tokens: Option<u64>,
+    /// The part of `output_tokens` that is sound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audio_output_tokens: Option<u64>,
+}
+
+impl Usage {
+    /// These counts with those of a later report in their place, where it has any.
+    #[must_use]
+    pub fn updated(self, later: Usage) -> Usage {
+        Usage {
+            input_tokens: later.input_tokens.or(self.input_tokens),
+            cached_input_tokens: later.cached_input_tokens.or(self.cached_input_tokens),
+            cache_write_tokens: later.cache_write_tokens.or(self.cache_write_tokens),
+            cache_write_1h_tokens: later.cache_write_1h_tokens.or(self.cache_write_1h_tokens),
+            audio_input_tokens: later.audio_input_tokens.or(self.audio_input_tokens),
+            output_tokens: later.output_tokens.or(self.output_tokens),
+            reasoning_tokens: later.reasoning_tokens.or(self.reasoning_tokens),
+            audio_output_tokens: later.audio_output_tokens.or(self.audio_output_tokens),
+        }
+    }
 }
 
 /// A call of a tool, as the model asked for it.
@@ -142,6 +171,15 @@ pub struct ToolCall {
     pub name: String,
     /// The arguments as the model wrote them: meant to be JSON, not checked here.
     pub arguments: String,
+}
+
+/// A token of an answer and how likely the model held it to be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    /// The token as text.
+    pub token: String,
+    /// Its natural logarithm of probability.
+    pub logprob: f64,
 }
 
 /// One answer.
@@ -162,9 +200,18 @@ pub struct Response {
     /// Tokens.
     #[serde(default)]
     pub usage: Usage,
+    /// Whether the service says that the model refused; `text` is then what it said instead of an answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_refusal: bool,
+    /// The tokens of the answer with their log-probabilities, where they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logprobs: Vec<TokenLogprob>,
     /// The model's name as the service gave it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_echo: Option<String>,
+    /// The service's name for the build of weights and software that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_fingerprint: Option<String>,
     /// Dollars that the source of a recorded answer says it cost; `None` for live answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<Decimal>,
@@ -174,6 +221,8 @@ impl Response {
     /// Every text in it that the service wrote.
     pub fn texts_mut(&mut self) -> impl Iterator<Item = &mut String> {
         let calls = self.tool_calls.iter_mut().flat_map(|call| [&mut call.id, &mut call.name, &mut call.arguments]);
-        [&mut self.text, &mut self.reasoning].into_iter().chain(calls).chain(self.model_echo.as_mut())
+        let tokens = self.logprobs.iter_mut().map(|token| &mut token.token);
+        let names = self.model_echo.as_mut().into_iter().chain(self.system_fingerprint.as_mut());
+        [&mut self.text, &mut self.reasoning].into_iter().chain(calls).chain(tokens).chain(names)
     }
 }

@@ -12,7 +12,7 @@ mod sample;
 mod score;
 
 pub use event::{RunEvent, Sink, Slot};
-pub use exchange::{Content, Finish, Message, Params, Request, Response, Role, ToolCall, Usage};
+pub use exchange::{Content, Finish, Message, Params, Request, Response, Role, TokenLogprob, ToolCall, Usage};
 pub use fault::{Fault, Faults, Place};
 pub use figures::{
     AtWorst, CandidateSummary, ClassFigures, Comparison, Confusion, ConfusionCell, Counts, Discordant, Estimate, Flip,
