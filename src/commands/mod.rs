@@ -9,6 +9,7 @@ mod marking;
 mod plan;
 mod run;
 mod serve;
+mod services;
 mod session;
 mod signals;
 mod weights;
