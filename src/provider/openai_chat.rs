@@ -250,6 +250,9 @@ struct Delta<'a> {
     refusal: Option<Said>,
     #[serde(borrow, default)]
     tool_calls: Option<Vec<Call<'a>>>,
+    /// A spoken answer; its words are the answer's text.
+    #[serde(borrow, default)]
+    audio: Option<&'a RawValue>,
     /// What tool calls were called before there could be several.
     #[serde(borrow, default)]
     function_call: Option<Function<'a>>,
@@ -263,6 +266,9 @@ struct Call<'a> {
     id: Option<&'a RawValue>,
     #[serde(borrow, default)]
     function: Option<Function<'a>>,
+    /// A call whose argument is a text, by no schema.
+    #[serde(borrow, default)]
+    custom: Option<Function<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -270,7 +276,7 @@ struct Function<'a> {
     #[serde(default)]
     name: Option<String>,
     /// A string; some servers send the object itself.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, alias = "input")]
     arguments: Option<&'a RawValue>,
 }
 
@@ -297,8 +303,8 @@ struct Tokens<'a> {
     /// DeepSeek's name for cached tokens.
     #[serde(borrow, default)]
     prompt_cache_hit_tokens: Option<&'a RawValue>,
-    /// Moonshot's and Z.ai's.
-    #[serde(borrow, default)]
+    /// Moonshot's and Z.ai's; Mistral's with `num_` before it.
+    #[serde(borrow, default, alias = "num_cached_tokens")]
     cached_tokens: Option<&'a RawValue>,
     /// Dollars that the answer is charged, where the service says so (OpenRouter).
     #[serde(borrow, default)]
@@ -315,6 +321,12 @@ struct Details<'a> {
     reasoning_tokens: Option<&'a RawValue>,
     #[serde(borrow, default)]
     audio_tokens: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Audio {
+    #[serde(default)]
+    transcript: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -603,6 +615,10 @@ impl Decoder {
         // Servers that send both send the same in both.
         let reasoning = delta.reasoning_content.filter(|said| !said.pieces.is_empty()).or(delta.reasoning);
         events.extend(reasoning.unwrap_or_default().pieces.into_iter().map(|piece| Event::Reasoning(piece.text)));
+        if content.pieces.is_empty() {
+            let spoken = delta.audio.and_then(|raw| object::<Audio>(raw.get())?.transcript);
+            events.extend(spoken.filter(|text| !text.is_empty()).map(Event::Text));
+        }
         let refusal = delta.refusal.unwrap_or_default().pieces;
         if !refusal.is_empty() && !std::mem::replace(&mut self.is_refused, true) {
             events.push(Event::Refusal);
@@ -611,7 +627,7 @@ impl Decoder {
             events.push(if is_reasoning { Event::Reasoning(text) } else { Event::Text(text) });
         }
         for call in delta.tool_calls.unwrap_or_default() {
-            self.call(count(call.index), call.id.and_then(word), call.function, events)?;
+            self.call(count(call.index), call.id.and_then(word), call.function.or(call.custom), events)?;
         }
         if delta.function_call.is_some() {
             self.call(None, None, delta.function_call, events)?;

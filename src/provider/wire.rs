@@ -75,7 +75,13 @@ pub fn message_of(value: &Value) -> Option<String> {
         Value::Object(fields) => {
             let said =
                 ["message", "Message", "msg", "error", "detail"].iter().find_map(|name| fields.get(*name)?.as_str());
-            Some(said.map_or_else(|| value.to_string(), str::to_owned))
+            // Gateways put the words of the service behind them beside their own.
+            let behind = value.pointer("/metadata/raw").and_then(Value::as_str);
+            Some(match (said, behind) {
+                (Some(said), Some(behind)) => format!("{said}: {behind}"),
+                (Some(said), None) => said.to_owned(),
+                (None, _) => value.to_string(),
+            })
         }
         Value::Bool(true) | Value::Number(_) | Value::Array(_) => Some(value.to_string()),
     }

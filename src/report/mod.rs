@@ -91,7 +91,7 @@ pub struct CandidateReport {
     /// What answers for it: `openai gpt-5-mini`, `recorded answers.jsonl`.
     pub provider: String,
     /// What its weights are, when they are on this machine; null for everything else.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<Weights>,
     /// The worst verdict of its gates; null without gates.
     pub verdict: Option<Verdict>,
