@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::commands::cases::{Ask, Cases};
 use crate::commands::weights::Weights;
 use crate::dataset::{Dataset, Indexed, Selection};
-use crate::engine::RetryRule;
+use crate::engine::{Rates, RetryRule};
 use crate::frame::{Layout, MetricColumn, Settings};
 use crate::gate::{self, Bar};
 use crate::provider::{Command, Dialect, Provider, Recorded, RowTest, Scripted};
@@ -128,6 +128,8 @@ pub struct Pace {
     pub retry: RetryRule,
     /// Requests in flight at once.
     pub in_flight: usize,
+    /// The suite's own rates.
+    pub rates: Rates,
     /// Failures borne before the run is stopped.
     pub allowed: u64,
 }
@@ -364,6 +366,7 @@ impl Draft {
             timeout: self.spec.timeout.map_or(DEFAULT_TIMEOUT, |timeout| timeout.0),
             retry: RetryRule::new(self.spec.retries.unwrap_or(DEFAULT_RETRIES)),
             in_flight: self.in_flight as usize,
+            rates: Rates { requests_per_min: self.spec.requests_per_min, tokens_per_min: self.spec.tokens_per_min },
             allowed,
         };
         Planned {

@@ -294,10 +294,10 @@ fn drive(
         .iter_mut()
         .zip(failed)
         .filter_map(|(candidate, failed)| {
-            let Pace { timeout, retry, in_flight, allowed } = candidate.pace;
+            let Pace { timeout, retry, in_flight, rates, allowed } = candidate.pace;
             let failures = FailureBudget::new(allowed, failed);
             let (id, provider) = (Arc::clone(&candidate.id), candidate.live.take()?);
-            Some(Candidate { id, provider, timeout, retry, in_flight, failures })
+            Some(Candidate { id, provider, timeout, retry, in_flight, failures, rates })
         })
         .collect();
     let prices: Vec<_> = plan.suite.candidates.iter().map(|candidate| candidate.price.clone()).collect();

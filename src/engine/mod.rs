@@ -6,20 +6,23 @@
 //! engine knows neither scorers nor files; it sends events to whoever drains the channel.
 
 mod budget;
+mod limits;
 mod retry;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use budget::FailureBudget;
+pub use limits::Rates;
 pub use retry::RetryRule;
 
-use crate::provider::{Provider, Refusal, collect};
-use crate::types::{Attempt, Record, RunEvent, Slot, Task};
+use crate::engine::limits::{Heard, Leave, Limiter};
+use crate::provider::{Attempted, Provider, Refusal, collect};
+use crate::types::{Attempt, Failure, Record, RunEvent, Slot, Task, Usage};
 use crate::util::clock::Clock;
 use crate::util::secret::Redactor;
 
@@ -37,6 +40,8 @@ pub struct Candidate {
     pub in_flight: usize,
     /// Failures borne before the run is stopped.
     pub failures: FailureBudget,
+    /// The suite's own rates.
+    pub rates: Rates,
 }
 
 /// Why a run ended before its tasks did.
@@ -108,8 +113,15 @@ where
     for (index, candidate) in fleet.into_iter().enumerate() {
         let (sender, receiver) = async_channel::bounded(QUEUED_PACKS);
         queues.push(Queue { sender, pack: Vec::new(), size: candidate.in_flight.max(1) });
-        let lane = Lane { index, candidate, queue: receiver, pack: AsyncMutex::default(), shared: Arc::clone(&shared) };
-        let lane = Arc::new(lane);
+        let limiter = Limiter::new(candidate.in_flight, candidate.rates);
+        let lane = Arc::new(Lane {
+            index,
+            candidate,
+            limits: Limits { limiter: Mutex::new(limiter), freed: Notify::new() },
+            queue: receiver,
+            pack: AsyncMutex::default(),
+            shared: Arc::clone(&shared),
+        });
         for _ in 0..lane.candidate.in_flight.max(1) {
             slots.spawn(work(Arc::clone(&lane)));
         }
@@ -213,6 +225,7 @@ where
 struct Lane {
     index: usize,
     candidate: Candidate,
+    limits: Limits,
     queue: async_channel::Receiver<Vec<Task>>,
     /// What is left of the pack in work.
     pack: AsyncMutex<std::vec::IntoIter<Task>>,
@@ -239,11 +252,54 @@ impl Lane {
     }
 }
 
+/// A candidate's limits, shared by its slots.
+struct Limits {
+    limiter: Mutex<Limiter>,
+    /// A request has ended.
+    freed: Notify,
+}
+
+impl Limits {
+    fn limiter(&self) -> MutexGuard<'_, Limiter> {
+        self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a request of about `tokens` tokens may go.
+    async fn leave(&self, tokens: u64, clock: Clock) {
+        loop {
+            let freed = self.freed.notified();
+            let leave = self.limiter().ask(clock.now(), tokens);
+            match leave {
+                Leave::Go => return,
+                Leave::Wait(wait) => tokio::time::sleep(wait).await,
+                Leave::Full => freed.await,
+            }
+        }
+    }
+
+    fn heard(&self, tokens: u64, attempted: &Attempted, clock: Clock) {
+        let heard = match &attempted.outcome {
+            Ok(response) => {
+                let Usage { input_tokens, output_tokens, .. } = response.usage;
+                Heard::Answered(input_tokens.zip(output_tokens).map(|(input, output)| input.saturating_add(output)))
+            }
+            Err(Refusal { failure: Failure::RateLimited { .. }, retry_after }) => Heard::TooOften(*retry_after),
+            // 529 is Anthropic's and others' word for it.
+            Err(Refusal { failure: Failure::Status { status: 503 | 529, .. }, retry_after }) => {
+                Heard::Overloaded(*retry_after)
+            }
+            Err(_) => Heard::Failed,
+        };
+        self.limiter().heard(clock.now(), tokens, heard, attempted.hint);
+        self.freed.notify_one();
+    }
+}
+
 /// One slot: a task at a time, the next one when the last one's record is on disk.
 async fn work(lane: Arc<Lane>) {
     while let Some(task) = lane.next().await {
         let (slot, is_written) = oneshot::channel::<()>();
-        carry_out(lane.index, &lane.candidate, task, Slot::new(slot), &lane.shared).await;
+        carry_out(&lane, task, Slot::new(slot)).await;
         // The sink drops the sender when it has written the record; that is all it says.
         let _ = is_written.await;
     }
@@ -252,12 +308,21 @@ async fn work(lane: Arc<Lane>) {
 }
 
 /// Sends one task until it is answered or given up, and hands on its record.
-async fn carry_out(index: usize, candidate: &Candidate, task: Task, slot: Slot, shared: &Shared) {
+async fn carry_out(lane: &Lane, task: Task, slot: Slot) {
+    let Lane { index, candidate, limits, shared, .. } = lane;
     let clock = shared.rules.clock;
+    let tokens = task.request.tokens_at_most();
     let mut retried = Vec::new();
     loop {
+        // Waiting for limits is no part of any attempt's time.
+        tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => return,
+            () = limits.leave(tokens, clock) => {}
+        }
         let attempted =
             collect(&*candidate.provider, &task.request, candidate.timeout, clock, &shared.rules.redactor).await;
+        limits.heard(tokens, &attempted, clock);
         let outcome = match attempted.outcome {
             Ok(response) => Ok(response),
             Err(refusal) => {
@@ -287,7 +352,7 @@ async fn carry_out(index: usize, candidate: &Candidate, task: Task, slot: Slot, 
         }
         let Task { key, digest, .. } = task;
         let record = Box::new(Record { key, digest, retried, timing: attempted.timing, outcome });
-        if shared.events.send(RunEvent::Recorded { candidate: index, record, slot }).await.is_err() {
+        if shared.events.send(RunEvent::Recorded { candidate: *index, record, slot }).await.is_err() {
             // Whoever drains the events is gone, because it could not write: there is no use in asking on.
             shared.stop.cancel();
         }

@@ -141,9 +141,7 @@ impl Provider for Command {
     fn open<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Answer, Refusal>> {
         async move {
             match self.ask(request).await {
-                Ok(events) => {
-                    Ok(Answer { events: stream::iter(events.into_iter().map(Ok)).boxed(), is_streamed: false })
-                }
+                Ok(events) => Ok(Answer::new(stream::iter(events.into_iter().map(Ok)).boxed(), false)),
                 Err(detail) => Err(Failure::Program { detail }.into()),
             }
         }

@@ -17,7 +17,7 @@ use reqwest::header::{
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect, retry};
 
 use crate::provider::sse::Frame;
-use crate::provider::{ANSWER_TOOL, Answer, Decode, Dialect, Event, Frames, Framing, Provider, Refusal, Signer};
+use crate::provider::{ANSWER_TOOL, Answer, Decode, Dialect, Event, Frames, Framing, Hint, Provider, Refusal, Signer};
 use crate::suite::spec::Structured;
 use crate::types::{Failure, Finish, Request};
 use crate::util::clock;
@@ -205,11 +205,12 @@ impl HttpProvider {
             return Err(self.refused(response).await);
         }
         let is_wrapped = self.dialect.structured() == Structured::Tool && request.output_schema.is_some();
+        let hint = hint_of(response.headers(), clock::wall());
         let mut unwrap = Unwrap { is_wrapped, calls: Vec::new() };
         Ok(match self.begun(&mut response).await? {
             Begun::Whole(events) => {
                 let events: Vec<_> = events.into_iter().map(|event| Ok(unwrap.event(event))).collect();
-                Answer { events: stream::iter(events).boxed(), is_streamed: false }
+                Answer { events: stream::iter(events).boxed(), is_streamed: false, hint }
             }
             Begun::Stream(first) => {
                 let mut streamed = Box::new(Streamed {
@@ -227,7 +228,7 @@ impl HttpProvider {
                     Some((item, streamed))
                 });
                 let events = events.map(move |event| event.map(|event| unwrap.event(event)));
-                Answer { events: events.boxed(), is_streamed: true }
+                Answer { events: events.boxed(), is_streamed: true, hint }
             }
         })
     }
@@ -559,6 +560,55 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     })
 }
 
+/// What a service says of its limits: OpenAI's headers, which many have taken over, or Anthropic's.
+fn hint_of(headers: &HeaderMap, now: SystemTime) -> Hint {
+    let text = |name: String| headers.get(name)?.to_str().ok().map(|text| text.trim().to_owned());
+    let limit = |what: &str| {
+        let (left, reset) = text(format!("x-ratelimit-remaining-{what}"))
+            .zip(text(format!("x-ratelimit-reset-{what}")))
+            .or_else(|| {
+                let name = |which: &str| format!("anthropic-ratelimit-{what}-{which}");
+                text(name("remaining")).zip(text(name("reset")))
+            })?;
+        Some((left.parse::<f64>().ok()?.max(0.0) as u64, span(&reset, now)?))
+    };
+    // Most answers have no such headers: one look tells.
+    let has_any = headers.keys().any(|name| name.as_str().contains("ratelimit"));
+    if has_any { Hint { requests: limit("requests"), tokens: limit("tokens") } } else { Hint::default() }
+}
+
+/// `1.5` seconds, `6m0.2s`, `120ms`, or an instant.
+fn span(text: &str, now: SystemTime) -> Option<Duration> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    if let Ok(until) = humantime::parse_rfc3339_weak(text) {
+        return Some(until.duration_since(now).unwrap_or_default());
+    }
+    if text.is_empty() {
+        return None;
+    }
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        let unit = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |end| digits + end);
+        let seconds = match &rest[digits..unit] {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
+        rest = &rest[unit..];
+    }
+    Some(total)
+}
+
 /// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7), by way of RFC 3339.
 fn imf_fixdate(text: &str) -> Option<SystemTime> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -611,6 +661,28 @@ mod tests {
         }
         assert_eq!(wait(&[("retry-after", "3"), ("retry-after-ms", "x")]), Some(Duration::from_secs(3)));
         assert_eq!(wait(&[]), None);
+    }
+
+    #[test]
+    fn limits_are_read_in_every_form() {
+        let of = |reset: &str| {
+            let named = [("x-ratelimit-remaining-requests", "3"), ("x-ratelimit-reset-requests", reset)];
+            hint_of(&headers(&named), NOW).requests
+        };
+        assert_eq!(of("1.5"), Some((3, Duration::from_millis(1500))));
+        assert_eq!(of("6m0.5s"), Some((3, Duration::from_millis(360_500))));
+        assert_eq!(of("120ms"), Some((3, Duration::from_millis(120))));
+        assert_eq!(of("1970-01-01T00:00:07Z"), Some((3, Duration::from_secs(7))));
+        for rubbish in ["soon", "", "-1", "1x", "s", "NaN"] {
+            assert_eq!(of(rubbish), None, "{rubbish}");
+        }
+        let theirs = [
+            ("anthropic-ratelimit-tokens-remaining", "40"),
+            ("anthropic-ratelimit-tokens-reset", "1970-01-01T00:01:00Z"),
+        ];
+        let hint = Hint { requests: None, tokens: Some((40, Duration::from_secs(60))) };
+        assert_eq!(hint_of(&headers(&theirs), NOW), hint);
+        assert_eq!(hint_of(&headers(&[("retry-after", "1")]), NOW), Hint::default());
     }
 
     #[test]

@@ -139,6 +139,15 @@ pub struct Answer {
     /// Whether the instants of its events say when the model produced them; false for an answer that comes in one
     /// piece, whose time to first token is unknown.
     pub is_streamed: bool,
+    /// What the service said of its limits.
+    pub hint: Hint,
+}
+
+impl Answer {
+    /// One of which the service says nothing about its limits.
+    pub fn new(events: Events, is_streamed: bool) -> Answer {
+        Answer { events, is_streamed, hint: Hint::default() }
+    }
 }
 
 /// How a stream is cut into frames.
@@ -205,6 +214,15 @@ pub trait Decode: Send {
     fn end(&mut self) -> Result<(), Failure>;
 }
 
+/// What a service says of its own limits with an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hint {
+    /// Requests that it still takes, and for how long that counts.
+    pub requests: Option<(u64, Duration)>,
+    /// Tokens that it still takes, and for how long that counts.
+    pub tokens: Option<(u64, Duration)>,
+}
+
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempted {
@@ -214,6 +232,8 @@ pub struct Attempted {
     pub outcome: Result<Response, Refusal>,
     /// Instants; `None` when nothing was measured or reported.
     pub timing: Option<Timing>,
+    /// What the service said of its limits.
+    pub hint: Hint,
     /// How long the attempt took.
     pub took: Duration,
     /// Whether any content had arrived: such a request is never sent again, it may have been paid for.
@@ -265,7 +285,7 @@ pub async fn collect(
             Err(refusal)
         }
     };
-    Attempted { sent, outcome, timing, took, is_begun }
+    Attempted { sent, outcome, timing, hint: gathered.hint, took, is_begun }
 }
 
 #[derive(Default)]
@@ -275,6 +295,7 @@ struct Gathered {
     /// When the answer was complete, where its events tell.
     done: Option<Duration>,
     is_streamed: bool,
+    hint: Hint,
     reported: Option<(Option<Duration>, Option<Duration>)>,
 }
 
@@ -288,6 +309,7 @@ impl Gathered {
     ) -> Result<(), Refusal> {
         let mut answer = provider.open(request).await?;
         self.is_streamed = answer.is_streamed;
+        self.hint = answer.hint;
         while let Some(event) = answer.events.next().await {
             let event = event?;
             if event == Event::Complete {
@@ -387,7 +409,7 @@ mod tests {
                 event
             });
             let events = if self.is_endless { events.chain(stream::pending()).boxed() } else { events.boxed() };
-            async { Ok(Answer { events, is_streamed: true }) }.boxed()
+            async { Ok(Answer::new(events, true)) }.boxed()
         }
 
         fn is_live(&self) -> bool {

@@ -98,7 +98,7 @@ fn read<T>(
 impl Provider for Recorded {
     fn open<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Answer, Refusal>> {
         let answer = match self.events(request) {
-            Ok(events) => Ok(Answer { events: stream::iter(events.into_iter().map(Ok)).boxed(), is_streamed: false }),
+            Ok(events) => Ok(Answer::new(stream::iter(events.into_iter().map(Ok)).boxed(), false)),
             Err(detail) => Err(Failure::Recorded { detail: shorten(&detail, DETAIL) }.into()),
         };
         future::ready(answer).boxed()

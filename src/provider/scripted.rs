@@ -61,7 +61,7 @@ impl Provider for Scripted {
                 Ok(Event::Text(text))
             });
             let events = texts.chain(stream::iter([Ok(Event::Finish(Finish::Stop))])).boxed();
-            Ok(Answer { events, is_streamed: true })
+            Ok(Answer::new(events, true))
         }
         .boxed()
     }

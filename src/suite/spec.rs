@@ -170,9 +170,15 @@ macro_rules! candidate_spec {
             /// How often a failed attempt is repeated; default 3.
             #[serde(default)]
             pub retries: Option<u32>,
-            /// Requests in flight for this candidate; default: the pacing's.
+            /// Requests in flight for this candidate; default: the pacing's. What a service refuses narrows it.
             #[serde(default)]
             pub in_flight: Option<u32>,
+            /// Requests that are sent a minute, at most.
+            #[serde(default)]
+            pub requests_per_min: Option<u32>,
+            /// Tokens that are asked for a minute, at most, prompts and answers together.
+            #[serde(default)]
+            pub tokens_per_min: Option<u32>,
             /// Headers to send. A value may name a variable as `${NAME}`; such values are treated as secret.
             #[serde(default)]
             pub headers: BTreeMap<String, String>,

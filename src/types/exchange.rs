@@ -99,6 +99,38 @@ pub struct Request {
     pub row: Arc<Row>,
 }
 
+impl Request {
+    /// Tokens that it will take, prompt and answer together, as far as can be told without a tokenizer: a third of its
+    /// bytes, and the bound of the answer or [`Request::UNBOUNDED`]. For limits and reservations, which are put right
+    /// when the answer says how many there were.
+    pub fn tokens_at_most(&self) -> u64 {
+        self.input_tokens_at_most() + self.output_tokens_at_most()
+    }
+
+    /// The part of [`Request::tokens_at_most`] that is the prompt's.
+    pub fn input_tokens_at_most(&self) -> u64 {
+        let texts = self.messages.iter().map(|message| {
+            let content = match &message.content {
+                Content::Text(text) => text.len(),
+                Content::Parts(parts) => parts.iter().map(|part| part.to_string().len()).sum(),
+                Content::Empty(()) => 0,
+            };
+            content
+                + if message.more.is_empty() { 24 } else { 24 + Value::from(message.more.clone()).to_string().len() }
+        });
+        let written = |value: &Option<Arc<Value>>| value.as_ref().map_or(0, |value| value.to_string().len());
+        (texts.sum::<usize>() + written(&self.tools) + written(&self.output_schema)) as u64 / 3 + 1
+    }
+
+    /// The part of [`Request::tokens_at_most`] that is the answer's.
+    pub fn output_tokens_at_most(&self) -> u64 {
+        self.params.max_output_tokens.map_or(Request::UNBOUNDED, u64::from)
+    }
+
+    /// Tokens that are taken for an answer without a bound.
+    pub const UNBOUNDED: u64 = 1024;
+}
+
 /// Why the model stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -127,6 +127,13 @@ impl Rules<'_> {
         if let Some(in_flight) = candidate.in_flight {
             self.in_flight(&at!["candidates", index, "in_flight"], in_flight);
         }
+        for (key, rate) in
+            [("requests_per_min", candidate.requests_per_min), ("tokens_per_min", candidate.tokens_per_min)]
+        {
+            if rate == Some(0) {
+                self.fault(&at!["candidates", index, key], format!("`{key}` must be at least 1"));
+            }
+        }
         self.headers(index, candidate);
     }
 
