@@ -18,6 +18,7 @@ mod hostile;
 mod http;
 #[cfg(feature = "local")]
 mod local;
+mod prices;
 mod provider;
 mod readme;
 #[cfg(feature = "local")]
