@@ -18,6 +18,7 @@ mod hostile;
 mod http;
 #[cfg(feature = "local")]
 mod local;
+mod price_sources;
 mod prices;
 mod provider;
 mod readme;
