@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::{Map, Value};
+
 use crate::commands::exit::CommandError;
 use crate::commands::marking::Marked;
 use crate::commands::note;
@@ -98,6 +100,14 @@ fn notes(manifest: &Manifest, plan: &Plan, summary: &Summary, marked: Marked) ->
             ));
         }
     }
+    for candidate in plan.candidates.iter().filter(|candidate| !candidate.losses.is_empty()) {
+        notes.push(note(
+            "lossy",
+            format!("`{}` could not be told all that was asked: {}", candidate.id, candidate.losses.join("; ")),
+            Some("what it was not told the others were: a difference may be one of the question"),
+        ));
+    }
+    notes.extend(different_parameters(plan));
     let dropped: u64 = summary.candidates.iter().map(|candidate| candidate.counts.dropped).sum();
     if dropped > 0 {
         let advice = "go on with `evalctl run … --resume`; until then the verdict is of a part only";
@@ -126,4 +136,35 @@ fn notes(manifest: &Manifest, plan: &Plan, summary: &Summary, marked: Marked) ->
         notes.extend(session.notes.iter().map(|text| note("healed", text.clone(), None)));
     }
     notes
+}
+
+/// Which parameters the candidates that are asked were not given alike.
+fn different_parameters(plan: &Plan) -> Option<Note> {
+    let asked = plan.candidates.iter().filter(|candidate| candidate.is_asked);
+    let asked: Vec<(&str, Value)> =
+        asked.map(|candidate| (&*candidate.id, serde_json::to_value(&*candidate.params).unwrap_or_default())).collect();
+    let mut names: Vec<&String> =
+        asked.iter().filter_map(|(_, params)| params.as_object()).flat_map(Map::keys).collect();
+    names.sort();
+    names.dedup();
+    let differing = names.into_iter().filter_map(|name| {
+        let mut values = asked.iter().map(|(_, params)| params.get(name));
+        let first = values.next()?;
+        if values.all(|value| value == first) {
+            return None;
+        }
+        let shown = asked.iter().map(|(id, params)| match params.get(name) {
+            Some(value) => format!("{id} {value}"),
+            None => format!("{id} none"),
+        });
+        Some(format!("`{name}` ({})", shown.collect::<Vec<String>>().join(", ")))
+    });
+    let differing: Vec<String> = differing.collect();
+    (!differing.is_empty()).then(|| {
+        note(
+            "parameters",
+            format!("the candidates were asked with different parameters: {}", differing.join("; ")),
+            Some("a difference may be one of the parameters; the suite's `params` say so on purpose"),
+        )
+    })
 }

@@ -11,6 +11,7 @@ mod prices;
 mod pricing;
 mod run;
 mod serve;
+mod services;
 mod session;
 mod signals;
 mod weights;

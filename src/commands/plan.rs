@@ -1,5 +1,6 @@
 //! Suite to plan: everything that can be wrong is found here, before the first request.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,11 +16,9 @@ use crate::engine::RetryRule;
 use crate::frame::{Layout, MetricColumn, Settings};
 use crate::gate::{self, Bar};
 use crate::price::Book;
-use crate::provider::{
-    Command, DEFAULT_BASE_URL, Http, HttpProvider, OpenAiChat, Provider, Recorded, RowTest, Scripted, is_loopback,
-};
+use crate::provider::{Command, Dialect, Provider, Recorded, RowTest, Scripted};
 use crate::scorer::{self, MetricKind, Scorer};
-use crate::suite::spec::{CandidateSpec, OpenAiSpec, PacingSpec, ProviderSpec, ScorerSpec};
+use crate::suite::spec::{CandidateSpec, PacingSpec, ProviderSpec, ScorerSpec, Structured};
 use crate::suite::values::Allowance;
 use crate::suite::{self, Document, Filter, Prompt, Step, Suite, Template, at};
 use crate::types::{Fault, Faults, Message, Params, Place, Pricing, Request, Row, Sample};
@@ -116,6 +115,10 @@ pub struct Planned {
     pub pace: Pace,
     /// What answers, when it was asked for.
     pub live: Option<Arc<dyn Provider>>,
+    /// Whether it is given the parameters of the suite: a service, or weights on this machine.
+    pub is_asked: bool,
+    /// What its dialect cannot say of what is asked, in words.
+    pub losses: Vec<String>,
     /// The weights on this machine that it answers by; `weights::start` puts their server in place.
     pub weights: Option<Weights>,
     /// What is known of these weights once they are loaded.
@@ -326,14 +329,14 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
 }
 
 /// The faults so far and what is needed to find more.
-struct Work<'a> {
+pub(super) struct Work<'a> {
     source: &'a Source,
     document: &'a Document,
     faults: Faults,
-    environment: Environment<'a>,
+    pub(super) environment: Environment<'a>,
     schemas: HashMap<String, Option<Value>>,
     /// Keys, and the values of variables that go into headers and to programs.
-    secrets: Vec<Secret>,
+    pub(super) secrets: Vec<Secret>,
 }
 
 /// A candidate on its way into the plan.
@@ -343,6 +346,10 @@ struct Draft {
     identity: Digest,
     ask: Ask,
     live: Option<Arc<dyn Provider>>,
+    /// How a service is asked.
+    dialect: Option<Arc<dyn Dialect>>,
+    /// What that cannot say of some sample, each once.
+    losses: RefCell<Vec<String>>,
     weights: Option<Weights>,
     pricing: Pricing,
     in_flight: u32,
@@ -353,6 +360,17 @@ struct Draft {
 }
 
 impl Draft {
+    /// Notes what its dialect cannot say of a sample.
+    fn note_losses(&self, asking: &Asking, asked: &Asked, row: &Arc<Row>, params: &Arc<Params>) {
+        let Some(dialect) = &self.dialect else { return };
+        let mut known = self.losses.borrow_mut();
+        for loss in dialect.losses(&asking.request(asked, params, row)) {
+            if !known.contains(&loss) {
+                known.push(loss);
+            }
+        }
+    }
+
     fn plan(self, allowed: u64) -> Planned {
         let id: Arc<str> = self.spec.id.as_str().into();
         let pace = Pace {
@@ -369,6 +387,8 @@ impl Draft {
             pricing: self.pricing,
             pace,
             live: self.live,
+            is_asked: self.dialect.is_some() || self.weights.is_some(),
+            losses: self.losses.into_inner(),
             weights: self.weights,
             facts: None,
         }
@@ -376,11 +396,11 @@ impl Draft {
 }
 
 impl Work<'_> {
-    fn fault(&mut self, path: &[Step<'_>], message: impl Into<String>) {
+    pub(super) fn fault(&mut self, path: &[Step<'_>], message: impl Into<String>) {
         self.faults.push(self.document.fault(path, message));
     }
 
-    fn fault_help(&mut self, path: &[Step<'_>], message: impl Into<String>, help: Option<String>) {
+    pub(super) fn fault_help(&mut self, path: &[Step<'_>], message: impl Into<String>, help: Option<String>) {
         let mut fault = self.document.fault(path, message);
         fault.help = help;
         self.faults.push(fault);
@@ -485,10 +505,7 @@ impl Work<'_> {
 
     /// Says what a candidate is priced by.
     fn priced(&mut self, draft: Draft, prices: Option<&Book>, is_priced: bool) -> Draft {
-        let found = match draft.spec.providers().first() {
-            Some((_, provider)) => pricing::of(&draft.spec, provider, prices),
-            None => Ok(Pricing::default()),
-        };
+        let found = pricing::of(&draft.spec, prices);
         let pricing = found.unwrap_or_else(|message| {
             if !is_priced {
                 let help = "give `price` with a `batch_factor`, such as 0.5, or leave `is_batch` out".to_owned();
@@ -560,17 +577,17 @@ impl Work<'_> {
         let before = self.faults.0.len();
         let mut names = Vec::new();
         let mut weights = None;
+        let mut dialect = None;
         // A server on this machine takes no more at a time than it was told to.
         let mut in_flight = spec.in_flight.unwrap_or(pacing.in_flight);
         let mut identity = Hasher::default();
         identity.part(key.as_bytes()).part(&to_json(&spec.params)).part(&to_json(&spec.headers));
         let (words, ask, live): (String, Ask, Option<Arc<dyn Provider>>) = match provider {
-            ProviderSpec::OpenAi(openai) => {
-                let asked =
-                    json!([openai.model, base_url(openai), openai.stream, openai.max_tokens_field, spec.structured]);
-                identity.part(&to_json(&asked)).part(&to_json(&asking.schema));
-                let live = if is_live { self.openai(openai, spec, position) } else { None };
-                (format!("openai {}", openai.model), Ask::Prompt, live)
+            ProviderSpec::Service(service) => {
+                let service = self.service(key, service, spec, position, is_live)?;
+                identity.part(&to_json(&service.decides)).part(&to_json(&asking.schema));
+                dialect = Some(service.dialect);
+                (service.words, Ask::Prompt, service.live)
             }
             ProviderSpec::Recorded(recorded) => {
                 identity.part(&to_json(recorded));
@@ -596,14 +613,16 @@ impl Work<'_> {
             }
             ProviderSpec::Local(local) => {
                 // Of the weights not the path but the bytes count, which `weights::start` adds.
-                identity.part(&to_json(&json!([local.context, spec.structured]))).part(&to_json(&asking.schema));
+                let structured =
+                    if spec.structured == Structured::Auto { Structured::JsonSchema } else { spec.structured };
+                identity.part(&to_json(&json!([local.context, structured]))).part(&to_json(&asking.schema));
                 let path = self.path(&local.weights);
                 if is_live && !path.exists() {
                     let message = format!("there is no `{}`", text::visible(&path.display().to_string()));
                     self.fault(&at!["candidates", position, *key, "weights"], message);
                 }
                 in_flight = spec.in_flight.unwrap_or(local.parallel);
-                weights = Some(Weights::new(local, path, spec.structured));
+                weights = Some(Weights::new(local, path, structured));
                 (format!("local {}", local.weights), Ask::Prompt, None)
             }
             ProviderSpec::Scripted(scripted) => {
@@ -642,69 +661,14 @@ impl Work<'_> {
             identity: identity.finish(),
             ask,
             live,
+            dialect,
+            losses: RefCell::default(),
             weights,
             pricing: Pricing::default(),
             in_flight,
             position,
             names,
         })
-    }
-
-    /// A candidate over HTTP: its key, headers and address.
-    fn openai(&mut self, openai: &OpenAiSpec, spec: &CandidateSpec, position: usize) -> Option<Arc<dyn Provider>> {
-        let base_url = base_url(openai);
-        let variable = match &openai.api_key_env {
-            Some(variable) => Some(variable.as_str()),
-            None if is_loopback(base_url) => None,
-            None => Some("OPENAI_API_KEY"),
-        };
-        // What is no name of a variable has been said, and may be a key.
-        if variable.is_some_and(|variable| !suite::names_variable(variable)) {
-            return None;
-        }
-        let mut is_whole = true;
-        let key = variable.and_then(|variable| {
-            let value = (self.environment)(variable).map(|value| value.trim().to_owned());
-            let key = value.filter(|value| !value.is_empty());
-            if key.is_none() {
-                is_whole = false;
-                let path = at!["candidates", position, "openai"];
-                let message = format!("candidate `{}` needs a key, and the variable `{variable}` is not set", spec.id);
-                let help = format!("set it: export {variable}=…; or name another variable with `api_key_env`");
-                self.fault_help(&path, message, Some(help));
-            }
-            key.map(Secret::new)
-        });
-        self.secrets.extend(key.clone());
-        let mut headers = BTreeMap::new();
-        for (name, written) in &spec.headers {
-            match expand(written, self.environment) {
-                Ok((value, used)) => {
-                    self.secrets.extend(used.into_iter().map(Secret::new));
-                    headers.insert(name.clone(), value);
-                }
-                Err(variable) => {
-                    is_whole = false;
-                    if !suite::names_variable(&variable) {
-                        self.fault(&at!["candidates", position, "headers"], "`${…}` holds no name of a variable");
-                        continue;
-                    }
-                    let path = at!["candidates", position, "headers", name.as_str()];
-                    self.fault(&path, format!("the variable `{variable}` is not set"));
-                }
-            }
-        }
-        if !is_whole {
-            return None;
-        }
-        let dialect = OpenAiChat::new(openai, spec.structured);
-        match HttpProvider::new(&Http::shared(), Box::new(dialect), base_url, &headers, key) {
-            Ok(provider) => Some(Arc::new(provider)),
-            Err(message) => {
-                self.fault(&at!["candidates", position, "openai", "base_url"], message);
-                None
-            }
-        }
     }
 
     fn command(&mut self, command: &crate::suite::spec::CommandSpec, path: &[Step<'_>]) -> Option<Arc<dyn Provider>> {
@@ -772,10 +736,18 @@ impl Work<'_> {
         let asks: Vec<Ask> = drafts.iter().map(|draft| draft.ask.clone()).collect();
         let mut cases = Cases::new(asks, suite.dataset.cluster.is_some());
         let is_drawn = select.is_some_and(|select| select.sample.is_some());
+        let services: Vec<(&Draft, Arc<Params>)> = drafts
+            .iter()
+            .filter(|draft| draft.dialect.is_some())
+            .map(|draft| (draft, Arc::new(draft.spec.params.clone())))
+            .collect();
         let add = |sample: &Sample, cases: Option<&mut Cases>| -> Result<(), String> {
             let asked = asking.ask(&sample.row)?;
             if let Some(cases) = cases {
                 cases.push(sample, || asking.digest(&asked));
+                for (draft, params) in &services {
+                    draft.note_losses(asking, &asked, &sample.row, params);
+                }
             }
             Ok(())
         };
@@ -869,25 +841,6 @@ impl Work<'_> {
         }
         unknown
     }
-}
-
-fn base_url(openai: &OpenAiSpec) -> &str {
-    openai.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL)
-}
-
-/// Replaces `${NAME}` by the variable's value; gives the values used, or the first variable that is not set.
-fn expand(written: &str, environment: Environment<'_>) -> Result<(String, Vec<String>), String> {
-    let (mut out, mut used, mut rest) = (String::new(), Vec::new(), written);
-    while let Some((before, after)) = rest.split_once("${") {
-        let Some((name, tail)) = after.split_once('}') else { break };
-        let value = environment(name).filter(|value| !value.is_empty()).ok_or_else(|| name.to_owned())?;
-        out.push_str(before);
-        out.push_str(&value);
-        used.push(value);
-        rest = tail;
-    }
-    out.push_str(rest);
-    Ok((out, used))
 }
 
 fn to_json(value: &impl serde::Serialize) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::price::{self, Book, BookFile, Day, RowFault, RowPart};
-use crate::provider::DEFAULT_BASE_URL;
+use crate::provider::presets::{self, Base};
 use crate::suite::spec::{CandidateSpec, ProviderSpec};
 use crate::suite::{self, FileKind, at};
 use crate::types::{Fault, Faults, Place, PriceOrigin, Pricing};
@@ -59,15 +59,24 @@ pub fn read(path: &Path, shown: &Path) -> Result<Book, Faults> {
     }
 }
 
-/// The service and the model that a candidate's price is looked up by, or why there is none to look up.
-fn service<'a>(provider: &ProviderSpec<'a>) -> Result<(&'static str, &'a str), &'static str> {
+/// The service and the model that a candidate's price is looked up by, or why there is none to look up. `key` is the entry
+/// of the suite, by which price books know services.
+fn service<'a>(key: &'a str, provider: &ProviderSpec<'a>) -> Result<(&'a str, &'a str), &'static str> {
     match provider {
-        ProviderSpec::OpenAi(spec) => match &spec.base_url {
-            Some(url) if url.trim_end_matches('/') != DEFAULT_BASE_URL => {
-                Err("no price given, and `base_url` names a service that price books cannot know")
+        ProviderSpec::Service(spec) => {
+            let base = presets::find(key).map(|preset| preset.base);
+            // An account's own address is the service's; any other is somebody else's, with prices of their own.
+            let is_own = match (&spec.base_url, base) {
+                (None, _) | (Some(_), Some(Base::Account(_))) => true,
+                (Some(url), Some(Base::Fixed(usual))) => url.trim_end_matches('/') == usual,
+                (Some(_), Some(Base::Region(_) | Base::Project(_) | Base::Own(_)) | None) => false,
+            };
+            match &spec.model {
+                Some(model) if is_own => Ok((key, model)),
+                Some(_) => Err("no price given, and `base_url` names a service that price books cannot know"),
+                None => Err("no price given, and no model to look one up by"),
             }
-            Some(_) | None => Ok(("openai", &spec.model)),
-        },
+        }
         ProviderSpec::Recorded(_) | ProviderSpec::Command(_) | ProviderSpec::Local(_) | ProviderSpec::Scripted(_) => {
             Err("no price given")
         }
@@ -78,8 +87,8 @@ fn service<'a>(provider: &ProviderSpec<'a>) -> Result<(&'static str, &'a str), &
 ///
 /// # Errors
 /// When its answers are billed as a batch and the price says nothing of batches.
-pub fn of(spec: &CandidateSpec, provider: &ProviderSpec<'_>, own: Option<&Book>) -> Result<Pricing, String> {
-    let mut pricing = listed(spec, provider, own);
+pub fn of(spec: &CandidateSpec, own: Option<&Book>) -> Result<Pricing, String> {
+    let mut pricing = listed(spec, own);
     if spec.is_batch
         && let Some(price) = &pricing.price
     {
@@ -91,12 +100,14 @@ pub fn of(spec: &CandidateSpec, provider: &ProviderSpec<'_>, own: Option<&Book>)
     Ok(pricing)
 }
 
-fn listed(spec: &CandidateSpec, provider: &ProviderSpec<'_>, own: Option<&Book>) -> Pricing {
+fn listed(spec: &CandidateSpec, own: Option<&Book>) -> Pricing {
     if let Some(price) = &spec.price {
         return Pricing { from: Some(PriceOrigin::Suite), price: Some(price.clone()), ..Pricing::default() };
     }
     let unknown = |reason: String| Pricing { reason: Some(reason), ..Pricing::default() };
-    let (service, model) = match service(provider) {
+    let providers = spec.providers();
+    let key = providers.first().map_or(Err("no price given"), |(key, provider)| service(key, provider));
+    let (service, model) = match key {
         Ok(key) => key,
         Err(reason) => return unknown(reason.to_owned()),
     };
@@ -170,7 +181,7 @@ mod tests {
 
     fn priced(yaml: &str, has_file: bool) -> Result<Pricing, String> {
         let (spec, book) = candidate(yaml);
-        of(&spec, &spec.providers()[0].1, has_file.then_some(&book))
+        of(&spec, has_file.then_some(&book))
     }
 
     #[test]
@@ -193,6 +204,22 @@ mod tests {
         let slash = priced("openai: { model: gpt-5-mini, base_url: 'https://api.openai.com/v1/' }", true).unwrap();
         assert_eq!(slash.from, Some(PriceOrigin::File));
         assert_eq!(priced("scripted: { reply: x }", true).unwrap().price(), Err("no price given"));
+        // Every service by the name of its entry; an account's own address is still the service's.
+        let claude = priced("anthropic: { model: claude-sonnet-4-5-20250929 }", false).unwrap();
+        assert_eq!((claude.from, claude.provider.as_deref()), (Some(PriceOrigin::Book), Some("anthropic")));
+        let azure =
+            priced("azure: { model: gpt-4o, base_url: 'https://x.openai.azure.com/openai/v1' }", false).unwrap();
+        assert_eq!(azure.from, Some(PriceOrigin::Book));
+        let proxied =
+            priced("anthropic: { model: claude-opus-5, base_url: 'https://proxy.example/v1' }", false).unwrap();
+        assert!(proxied.price().is_err());
+    }
+
+    #[test]
+    fn the_book_calls_services_as_suites_do() {
+        for provider in price::book().providers() {
+            assert!(presets::find(provider).is_some() || provider == "minimax", "{provider}");
+        }
     }
 
     #[test]

@@ -19,8 +19,8 @@ use serde_json::Value;
 use crate::commands::World;
 use crate::commands::exit::CommandError;
 use crate::commands::plan::Plan;
-use crate::provider::{Answer, Http, HttpProvider, OpenAiChat, Provider, Refusal};
-use crate::suite::spec::{LocalSpec, MaxTokensField, OpenAiSpec, Structured};
+use crate::provider::{Answer, Auth, Http, HttpProvider, OpenAiChat, Provider, Refusal};
+use crate::suite::spec::{LocalSpec, MaxTokensField, Structured};
 use crate::types::{Failure, Request};
 use crate::util::clock::Clock;
 use crate::util::digest::{Digest, Hasher};
@@ -298,15 +298,13 @@ struct Served {
 
 impl Served {
     fn new(weights: &Weights, told: &Told, server: Arc<Server>) -> Result<Served, CommandError> {
-        let spec = OpenAiSpec {
+        let dialect = Box::new(OpenAiChat {
             model: told.model.clone(),
-            base_url: Some(told.ready.clone()),
-            api_key_env: None,
-            stream: true,
+            is_streamed: true,
+            structured: weights.structured,
             max_tokens_field: MaxTokensField::MaxTokens,
-        };
-        let dialect = Box::new(OpenAiChat::new(&spec, weights.structured));
-        let http = HttpProvider::new(&Http::shared(), dialect, &told.ready, &BTreeMap::new(), None);
+        });
+        let http = HttpProvider::new(&Http::shared(), dialect, &told.ready, &BTreeMap::new(), Auth::None);
         Ok(Served { http: http.map_err(CommandError::Internal)?, server })
     }
 }

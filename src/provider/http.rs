@@ -16,9 +16,10 @@ use reqwest::header::{
 };
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect, retry};
 
-use crate::provider::sse::Parser;
-use crate::provider::{Answer, Decode, Dialect, Event, Provider, Refusal};
-use crate::types::{Failure, Request};
+use crate::provider::sse::Frame;
+use crate::provider::{ANSWER_TOOL, Answer, Decode, Dialect, Event, Frames, Framing, Provider, Refusal, Signer};
+use crate::suite::spec::Structured;
+use crate::types::{Failure, Finish, Request};
 use crate::util::clock;
 use crate::util::secret::Secret;
 
@@ -114,17 +115,31 @@ fn is_loopback_host(url: &Url) -> bool {
     }
 }
 
+/// How a request says who sends it.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// Not at all.
+    None,
+    /// With a key as a bearer token.
+    Bearer(Secret),
+    /// With a key in a header of this name.
+    Header(&'static str, Secret),
+    /// With a signature over the whole request.
+    Amazon(Signer),
+}
+
 /// A candidate behind HTTP.
 pub struct HttpProvider {
     client: Client,
     dialect: Box<dyn Dialect>,
     url: Url,
     headers: HeaderMap,
+    signer: Option<Signer>,
 }
 
 impl HttpProvider {
-    /// A candidate at `base_url`, asked in `dialect`, with these headers and this key as a bearer token. A header of
-    /// the same name takes the key's place. A query of `base_url` is kept.
+    /// A candidate at `base_url`, asked in `dialect`, with these headers and this proof of who asks. A header of the same
+    /// name takes the key's place. A query of `base_url` is kept.
     ///
     /// # Errors
     /// When the address, a header or the key cannot be used, or the system's certificates cannot be read. The message
@@ -134,7 +149,7 @@ impl HttpProvider {
         dialect: Box<dyn Dialect>,
         base_url: &str,
         headers: &BTreeMap<String, String>,
-        key: Option<Secret>,
+        auth: Auth,
     ) -> Result<HttpProvider, String> {
         let mut url = Url::parse(base_url).map_err(|error| format!("`base_url` is no address: {error}"))?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
@@ -144,15 +159,44 @@ impl HttpProvider {
             return Err("`base_url` holds a user or a password: name a variable with `api_key_env` instead".to_owned());
         }
         url.set_path(&format!("{}{}", url.path().trim_end_matches('/'), dialect.path()));
+        if let Some(query) = dialect.query() {
+            let query = url.query().map_or_else(|| query.to_owned(), |own| format!("{own}&{query}"));
+            url.set_query(Some(&query));
+        }
         url.set_fragment(None);
-        let headers = headers_of(dialect.is_streamed(), headers, key.as_ref())?;
-        Ok(HttpProvider { client: http.client(&url)?, dialect, url, headers })
+        let headers = headers_of(dialect.as_ref(), headers, &auth)?;
+        let signer = match auth {
+            Auth::Amazon(signer) => Some(signer),
+            Auth::None | Auth::Bearer(_) | Auth::Header(..) => None,
+        };
+        Ok(HttpProvider { client: http.client(&url)?, dialect, url, headers, signer })
+    }
+
+    /// What of a request cannot be said in the candidate's dialect.
+    pub fn losses(&self, request: &Request) -> Vec<String> {
+        self.dialect.losses(request)
+    }
+
+    fn sign(&self, headers: &mut HeaderMap, body: &[u8]) -> Result<(), Failure> {
+        let Some(signer) = &self.signer else { return Ok(()) };
+        let failed = |detail| Failure::Protocol { detail };
+        let kind = [(CONTENT_TYPE.as_str(), "application/json")];
+        for (name, value) in signer.headers(self.url.as_str(), &kind, body, clock::wall()).map_err(failed)? {
+            let odd = || failed("the signature has characters that no header may have".to_owned());
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| odd())?;
+            let mut value = HeaderValue::from_str(&value).map_err(|_| odd())?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        Ok(())
     }
 
     async fn send(&self, request: &Request) -> Result<Answer, Refusal> {
         let mut outgoing = reqwest::Request::new(Method::POST, self.url.clone());
         *outgoing.headers_mut() = self.headers.clone();
-        *outgoing.body_mut() = Some(self.dialect.encode(request).into());
+        let body = self.dialect.encode(request);
+        self.sign(outgoing.headers_mut(), &body)?;
+        *outgoing.body_mut() = Some(body.into());
         let mut response = match self.client.execute(outgoing).await {
             Ok(response) => response,
             Err(error) => return Err(connection(error).into()),
@@ -160,15 +204,18 @@ impl HttpProvider {
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }
+        let is_wrapped = self.dialect.structured() == Structured::Tool && request.output_schema.is_some();
+        let mut unwrap = Unwrap { is_wrapped, calls: Vec::new() };
         Ok(match self.begun(&mut response).await? {
             Begun::Whole(events) => {
-                Answer { events: stream::iter(events.into_iter().map(Ok)).boxed(), is_streamed: false }
+                let events: Vec<_> = events.into_iter().map(|event| Ok(unwrap.event(event))).collect();
+                Answer { events: stream::iter(events).boxed(), is_streamed: false }
             }
             Begun::Stream(first) => {
                 let mut streamed = Box::new(Streamed {
                     response,
                     decoder: self.dialect.decoder(),
-                    parser: Parser::default(),
+                    frames: Frames::new(self.dialect.framing()),
                     ready: VecDeque::new(),
                     failed: None,
                     received: 0,
@@ -179,6 +226,7 @@ impl HttpProvider {
                     let item = streamed.next().await?;
                     Some((item, streamed))
                 });
+                let events = events.map(move |event| event.map(|event| unwrap.event(event)));
                 Answer { events: events.boxed(), is_streamed: true }
             }
         })
@@ -189,7 +237,13 @@ impl HttpProvider {
     async fn begun(&self, response: &mut Response) -> Result<Begun, Failure> {
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let is_kind = |wanted: &str| kind.get(..wanted.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(wanted));
-        if is_kind("text/event-stream") {
+        let is_stream = match self.dialect.framing() {
+            Framing::Events => is_kind("text/event-stream"),
+            // Whatever it is called: a body in one piece is one line.
+            Framing::Lines => self.dialect.is_streamed() && !is_kind("text/html"),
+            Framing::Amazon | Framing::AmazonEvents => is_kind("application/vnd.amazon.eventstream"),
+        };
+        if is_stream {
             return Ok(Begun::Stream(Bytes::new()));
         }
         let is_html = is_kind("text/html");
@@ -197,7 +251,7 @@ impl HttpProvider {
             return Err(too_long());
         }
         let first = next(response).await.map_err(connection)?.unwrap_or_default();
-        if self.dialect.is_streamed() && looks_streamed(&first) {
+        if self.dialect.framing() == Framing::Events && self.dialect.is_streamed() && looks_streamed(&first) {
             return Ok(Begun::Stream(first));
         }
         let body = whole(response, first).await?;
@@ -244,25 +298,35 @@ impl Provider for HttpProvider {
     }
 }
 
-fn headers_of(
-    is_streamed: bool,
-    headers: &BTreeMap<String, String>,
-    key: Option<&Secret>,
-) -> Result<HeaderMap, String> {
+fn headers_of(dialect: &dyn Dialect, headers: &BTreeMap<String, String>, auth: &Auth) -> Result<HeaderMap, String> {
     let mut map = HeaderMap::new();
     map.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if is_streamed {
-        map.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
+    if dialect.is_streamed() {
+        let accepted = match dialect.framing() {
+            Framing::Events => "text/event-stream, application/json",
+            Framing::Lines => "application/x-ndjson, application/json",
+            Framing::Amazon | Framing::AmazonEvents => "application/vnd.amazon.eventstream, application/json",
+        };
+        map.insert(ACCEPT, HeaderValue::from_static(accepted));
         // What is packed on its way is held back until a block is full: that would be measured as the model's time.
         map.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     } else {
         map.insert(ACCEPT, HeaderValue::from_static("application/json"));
     }
-    if let Some(key) = key {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
-            .map_err(|_| "the key has characters that no header may have".to_owned())?;
+    for (name, value) in dialect.headers() {
+        let value = HeaderValue::from_str(&value).map_err(|_| format!("the header `{name}` cannot be sent"))?;
+        map.insert(HeaderName::from_static(name), value);
+    }
+    let key = match auth {
+        Auth::None | Auth::Amazon(_) => None,
+        Auth::Bearer(key) => Some((AUTHORIZATION, format!("Bearer {}", key.expose()))),
+        Auth::Header(name, key) => Some((HeaderName::from_static(name), key.expose().to_owned())),
+    };
+    if let Some((name, value)) = key {
+        let mut value =
+            HeaderValue::from_str(&value).map_err(|_| "the key has characters that no header may have".to_owned())?;
         value.set_sensitive(true);
-        map.insert(AUTHORIZATION, value);
+        map.insert(name, value);
     }
     for (name, value) in headers {
         let named = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is no header name"))?;
@@ -277,6 +341,27 @@ fn headers_of(
     Ok(map)
 }
 
+/// Takes the answer out of the tool that stands for it, where a schema was asked for as a tool.
+struct Unwrap {
+    is_wrapped: bool,
+    /// Calls of that tool.
+    calls: Vec<usize>,
+}
+
+impl Unwrap {
+    fn event(&mut self, event: Event) -> Event {
+        match event {
+            Event::ToolCall { index, name: Some(name), arguments, .. } if self.is_wrapped && name == ANSWER_TOOL => {
+                self.calls.push(index);
+                Event::Text(arguments)
+            }
+            Event::ToolCall { index, arguments, .. } if self.calls.contains(&index) => Event::Text(arguments),
+            Event::Finish(Finish::Tool) if !self.calls.is_empty() => Event::Finish(Finish::Stop),
+            other => other,
+        }
+    }
+}
+
 /// How an answer with a good status begins.
 enum Begun {
     /// All events of an answer in one piece.
@@ -289,7 +374,7 @@ enum Begun {
 struct Streamed {
     response: Response,
     decoder: Box<dyn Decode>,
-    parser: Parser,
+    frames: Frames,
     ready: VecDeque<Event>,
     /// What ends the answer once the events before it are handed out.
     failed: Option<Failure>,
@@ -327,13 +412,13 @@ impl Streamed {
 
     /// Takes the next bytes.
     fn take(&mut self, chunk: &[u8]) {
-        let Streamed { decoder, parser, ready, failed, received, .. } = self;
+        let Streamed { decoder, frames, ready, failed, received, .. } = self;
         *received += chunk.len();
         if *received > MAX_BODY {
             *failed = Some(too_long());
             return;
         }
-        let fed = parser.feed(chunk, |frame| match decoder.frame(frame.data) {
+        let fed = frames.feed(chunk, |frame| match decoder.frame(frame) {
             Ok(events) => {
                 ready.extend(events);
                 if decoder.is_done() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -343,8 +428,8 @@ impl Streamed {
                 ControlFlow::Break(())
             }
         });
-        if let Err(error) = fed {
-            *failed = Some(Failure::Protocol { detail: error.to_string() });
+        if let Err(detail) = fed {
+            *failed = Some(Failure::Protocol { detail });
         }
         if failed.is_none() && decoder.is_done() {
             ready.push_back(Event::Complete);
@@ -354,12 +439,12 @@ impl Streamed {
     /// Called when no more bytes come, in order or (`error`) out of it.
     fn ended(&mut self, error: Option<reqwest::Error>) {
         self.is_over = true;
-        let Some(data) = self.parser.unfinished() else {
+        let Some(data) = self.frames.unfinished() else {
             self.failed = self.end(error, "");
             return;
         };
         // Only the empty line behind it may be missing, or half of it: JSON tells.
-        match self.decoder.frame(&data) {
+        match self.decoder.frame(Frame { event: "", data: &data }) {
             Ok(events) => {
                 self.ready.extend(events);
                 self.failed = if self.decoder.is_done() { None } else { self.end(error, "") };
@@ -490,8 +575,19 @@ fn imf_fixdate(text: &str) -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::OpenAiChat;
+    use crate::suite::spec::MaxTokensField;
 
     const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn chat(is_streamed: bool) -> OpenAiChat {
+        OpenAiChat {
+            model: "m".to_owned(),
+            is_streamed,
+            structured: Structured::Off,
+            max_tokens_field: MaxTokensField::MaxTokens,
+        }
+    }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let pairs =
@@ -534,15 +630,15 @@ mod tests {
     #[test]
     fn headers_of_the_transport_and_broken_ones_are_refused_without_their_values() {
         let refused = |name: &str, value: &str| {
-            headers_of(true, &BTreeMap::from([(name.to_owned(), value.to_owned())]), None).unwrap_err()
+            headers_of(&chat(true), &BTreeMap::from([(name.to_owned(), value.to_owned())]), &Auth::None).unwrap_err()
         };
         assert_eq!(refused("Content-Length", "1"), "the header `Content-Length` is set by the transport");
         assert_eq!(refused("a b", "secret-value"), "`a b` is no header name");
         assert_eq!(refused("x-a", "secret\nvalue"), "the header `x-a` has characters that no header may have");
-        let broken = headers_of(true, &BTreeMap::new(), Some(&Secret::new("sk-\n1"))).unwrap_err();
+        let broken = headers_of(&chat(true), &BTreeMap::new(), &Auth::Bearer(Secret::new("sk-\n1"))).unwrap_err();
         assert_eq!(broken, "the key has characters that no header may have");
         let own = BTreeMap::from([("Authorization".to_owned(), "Basic abc".to_owned())]);
-        let map = headers_of(false, &own, Some(&Secret::new("sk-1"))).unwrap();
+        let map = headers_of(&chat(false), &own, &Auth::Bearer(Secret::new("sk-1"))).unwrap();
         assert_eq!(map.get_all(AUTHORIZATION).iter().count(), 1);
         assert!(!format!("{map:?}").contains("abc"), "values are not shown");
     }

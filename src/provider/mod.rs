@@ -4,13 +4,27 @@
 //! [`collect`] the only reader of the clock. A new dialect is one file, one entry in `suite::spec` and one arm in the
 //! plan. What is sent when, and what is sent again, is the engine's matter.
 
+mod amazon;
+mod anthropic;
+mod ask;
+mod bedrock;
+mod cohere;
 mod command;
+mod event_stream;
+mod framing;
+mod gemini;
 mod http;
+mod ollama;
 mod openai_chat;
+mod openai_responses;
 mod plain;
+pub mod presets;
 mod recorded;
+mod sagemaker;
 mod scripted;
 pub mod sse;
+mod tgi;
+mod wire;
 
 use std::time::Duration;
 
@@ -20,16 +34,28 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use rust_decimal::Decimal;
 
+use crate::suite::spec::Structured;
 use crate::types::{Failure, Finish, Request, Response, Timing, TokenLogprob, Usage};
 use crate::util::clock::Clock;
 use crate::util::secret::Redactor;
 use crate::util::text::shorten;
 
+pub use amazon::Signer;
+pub use anthropic::Anthropic;
+pub use ask::ANSWER_TOOL;
+pub use bedrock::Bedrock;
+pub use cohere::Cohere;
 pub use command::Command;
-pub use http::{Http, HttpProvider, is_loopback};
-pub use openai_chat::{DEFAULT_BASE_URL, OpenAiChat};
+pub use framing::Frames;
+pub use gemini::Gemini;
+pub use http::{Auth, Http, HttpProvider, is_loopback};
+pub use ollama::Ollama;
+pub use openai_chat::OpenAiChat;
+pub use openai_responses::OpenAiResponses;
 pub use recorded::{Lookup, Recorded};
+pub use sagemaker::SageMaker;
 pub use scripted::{RowTest, RowText, Scripted};
+pub use tgi::Tgi;
 
 /// Something that a provider's answer consists of.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,6 +87,8 @@ pub enum Event {
     Model(String),
     /// The service's name for the build that answers.
     Fingerprint(String),
+    /// Dollars that the service says it charges for the answer.
+    Billed(Decimal),
     /// Times and money that a recorded answer brings along. It replaces what `collect` measured.
     Reported {
         /// From request to first token.
@@ -113,15 +141,44 @@ pub struct Answer {
     pub is_streamed: bool,
 }
 
+/// How a stream is cut into frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// Server-sent events.
+    Events,
+    /// One JSON value a line.
+    Lines,
+    /// Amazon's binary messages.
+    Amazon,
+    /// Server-sent events in the payloads of Amazon's binary messages.
+    AmazonEvents,
+}
+
 /// A dialect: pure, without transport or clock.
 pub trait Dialect: Send + Sync {
     /// The request's body.
     fn encode(&self, request: &Request) -> Bytes;
-    /// Whether the answer will come as a stream of server-sent events.
+    /// What of the request the body cannot carry, in words; empty when everything is said.
+    fn losses(&self, request: &Request) -> Vec<String>;
+    /// How it asks for a schema.
+    fn structured(&self) -> Structured;
+    /// Whether the answer will come as a stream.
     fn is_streamed(&self) -> bool;
+    /// How that stream is cut.
+    fn framing(&self) -> Framing {
+        Framing::Events
+    }
     /// The path below the base URL.
-    fn path(&self) -> &str;
-    /// A decoder for the data of one stream of server-sent events.
+    fn path(&self) -> String;
+    /// What belongs into the address behind the path.
+    fn query(&self) -> Option<&'static str> {
+        None
+    }
+    /// Headers of the dialect itself.
+    fn headers(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+    /// A decoder for the frames of one stream.
     fn decoder(&self) -> Box<dyn Decode>;
     /// Decodes a body that came in one piece.
     ///
@@ -134,11 +191,11 @@ pub trait Dialect: Send + Sync {
 
 /// Decodes the frames of one stream.
 pub trait Decode: Send {
-    /// Takes the data of one frame.
+    /// Takes one frame.
     ///
     /// # Errors
     /// When the frame is not what the dialect says, or is an error the service reports.
-    fn frame(&mut self, data: &str) -> Result<Vec<Event>, Failure>;
+    fn frame(&mut self, frame: sse::Frame<'_>) -> Result<Vec<Event>, Failure>;
     /// Whether the answer is complete (`[DONE]`, or the dialect's last event), so that nothing more is waited for.
     fn is_done(&self) -> bool;
     /// Called when the bytes end.
@@ -285,6 +342,7 @@ impl Gathered {
             Event::Refusal => response.is_refusal = true,
             Event::Logprobs(mut more) => response.logprobs.append(&mut more),
             Event::Model(model) => response.model_echo = Some(model),
+            Event::Billed(cost_usd) => response.cost_usd = Some(cost_usd),
             Event::Fingerprint(name) => response.system_fingerprint = Some(name),
             Event::Reported { ttft, latency, cost_usd } => {
                 response.cost_usd = cost_usd;

@@ -76,7 +76,7 @@ mod tests {
             ("/candidates/0/openai", "modle", json!("x")),
             ("/candidates/1/params", "temprature", json!(1)),
             ("/candidates/1/price", "per_mile", json!(1)),
-            ("/candidates/1", "structured", json!("tool")),
+            ("/candidates/1", "structured", json!("tools")),
             ("/candidates/1", "timeout", json!(120)),
             ("/scorers/0", "lable", json!({})),
             ("/scorers/0/label", "weight", json!(1)),

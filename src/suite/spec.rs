@@ -135,58 +135,155 @@ pub struct OutputSpec {
     pub schema: String,
 }
 
-/// One model, or one file of recorded answers.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CandidateSpec {
-    /// Names the candidate in the report.
-    pub id: String,
-    /// A service that speaks OpenAI's chat completions.
-    #[serde(default)]
-    pub openai: Option<OpenAiSpec>,
-    /// Answers in a file, joined by a field.
-    #[serde(default)]
-    pub recorded: Option<RecordedSpec>,
-    /// A program that answers requests on its standard input.
-    #[serde(default)]
-    pub command: Option<CommandSpec>,
-    /// Weights on this machine, served by evalctl itself.
-    #[serde(default)]
-    pub local: Option<LocalSpec>,
-    /// Made-up answers, for trying out a suite and for tests.
-    #[serde(default)]
-    pub scripted: Option<ScriptedSpec>,
-    /// Sampling parameters.
-    #[serde(default)]
-    pub params: Params,
-    /// How the service is asked for `output.schema`.
-    #[serde(default)]
-    pub structured: Structured,
-    /// What its answers cost; default: what the suite's `prices` or the price book list for the model of the service.
-    #[serde(default)]
-    pub price: Option<Price>,
-    /// Whether its answers are billed as a batch: at the price times its `batch_factor`.
-    #[serde(default)]
-    pub is_batch: bool,
-    /// How long one attempt may take; default 120s.
-    #[serde(default)]
-    pub timeout: Option<HumanDuration>,
-    /// How often a failed attempt is repeated; default 3.
-    #[serde(default)]
-    pub retries: Option<u32>,
-    /// Requests in flight for this candidate; default: the pacing's.
-    #[serde(default)]
-    pub in_flight: Option<u32>,
-    /// Headers to send. A value may name a variable as `${NAME}`; such values are treated as secret.
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
+/// Makes [`CandidateSpec`] with an entry for each service; `provider::presets` knows what they are.
+macro_rules! candidate_spec {
+    ($($(#[$about:meta])* $service:ident,)*) => {
+        /// One model, or one file of recorded answers.
+        #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct CandidateSpec {
+            /// Names the candidate in the report.
+            pub id: String,
+            $(
+                $(#[$about])*
+                #[serde(default)]
+                pub $service: Option<Box<ServiceSpec>>,
+            )*
+            /// Answers in a file, joined by a field.
+            #[serde(default)]
+            pub recorded: Option<RecordedSpec>,
+            /// A program that answers requests on its standard input.
+            #[serde(default)]
+            pub command: Option<CommandSpec>,
+            /// Weights on this machine, served by evalctl itself.
+            #[serde(default)]
+            pub local: Option<LocalSpec>,
+            /// Made-up answers, for trying out a suite and for tests.
+            #[serde(default)]
+            pub scripted: Option<ScriptedSpec>,
+            /// Sampling parameters.
+            #[serde(default)]
+            pub params: Params,
+            /// How the service is asked for `output.schema`.
+            #[serde(default)]
+            pub structured: Structured,
+            /// What its answers cost; default: what the suite's `prices` or the price book list for the model of the
+            /// service.
+            #[serde(default)]
+            pub price: Option<Price>,
+            /// Whether its answers are billed as a batch: at the price times its `batch_factor`.
+            #[serde(default)]
+            pub is_batch: bool,
+            /// How long one attempt may take; default 120s.
+            #[serde(default)]
+            pub timeout: Option<HumanDuration>,
+            /// How often a failed attempt is repeated; default 3.
+            #[serde(default)]
+            pub retries: Option<u32>,
+            /// Requests in flight for this candidate; default: the pacing's.
+            #[serde(default)]
+            pub in_flight: Option<u32>,
+            /// Headers to send. A value may name a variable as `${NAME}`; such values are treated as secret.
+            #[serde(default)]
+            pub headers: BTreeMap<String, String>,
+        }
+
+        impl CandidateSpec {
+            /// The names of all services, as written in suites.
+            pub const SERVICES: &'static [&'static str] = &[$(stringify!($service)),*];
+
+            /// All providers that the entry names, with their keys; a valid candidate has one.
+            pub fn providers(&self) -> Vec<(&'static str, ProviderSpec<'_>)> {
+                let services = [$((stringify!($service), self.$service.as_deref())),*];
+                let services = services.map(|(name, spec)| Some((name, ProviderSpec::Service(spec?))));
+                let others = [
+                    self.recorded.as_ref().map(|spec| ("recorded", ProviderSpec::Recorded(spec))),
+                    self.command.as_ref().map(|spec| ("command", ProviderSpec::Command(spec))),
+                    self.local.as_ref().map(|spec| ("local", ProviderSpec::Local(spec))),
+                    self.scripted.as_ref().map(|spec| ("scripted", ProviderSpec::Scripted(spec))),
+                ];
+                services.into_iter().chain(others).flatten().collect()
+            }
+        }
+    };
+}
+
+candidate_spec! {
+    /// OpenAI, or any server that speaks its chat completions.
+    openai,
+    /// Azure OpenAI.
+    azure,
+    /// An online endpoint of Azure Machine Learning.
+    azure_ml,
+    /// Anthropic.
+    anthropic,
+    /// Gemini by AI Studio.
+    gemini,
+    /// Gemini by Vertex AI.
+    vertex,
+    /// Amazon Bedrock, on demand or provisioned.
+    bedrock,
+    /// An endpoint of Amazon SageMaker.
+    sagemaker,
+    /// Mistral.
+    mistral,
+    /// DeepSeek.
+    deepseek,
+    /// Together.
+    together,
+    /// Fireworks.
+    fireworks,
+    /// Groq.
+    groq,
+    /// Replicate.
+    replicate,
+    /// A server on Modal.
+    modal,
+    /// A service on Anyscale.
+    anyscale,
+    /// FlexAI Token Factory.
+    flexai,
+    /// Infron.
+    infron,
+    /// OpenRouter.
+    openrouter,
+    /// Vercel AI Gateway.
+    vercel,
+    /// The router of Hugging Face's inference providers.
+    huggingface,
+    /// xAI.
+    xai,
+    /// Moonshot.
+    moonshot,
+    /// Z.ai.
+    zai,
+    /// Cerebras.
+    cerebras,
+    /// Cohere.
+    cohere,
+    /// A LiteLLM proxy.
+    litellm,
+    /// vLLM.
+    vllm,
+    /// SGLang.
+    sglang,
+    /// Text Generation Inference.
+    tgi,
+    /// TensorRT-LLM.
+    tensorrt_llm,
+    /// The server of llama.cpp.
+    llama_cpp,
+    /// Ollama.
+    ollama,
+    /// LM Studio.
+    lm_studio,
 }
 
 /// The provider of a candidate: exactly one of its entries.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ProviderSpec<'a> {
-    /// `openai:`
-    OpenAi(&'a OpenAiSpec),
+    /// A service over HTTP.
+    Service(&'a ServiceSpec),
     /// `recorded:`
     Recorded(&'a RecordedSpec),
     /// `command:`
@@ -197,61 +294,79 @@ pub enum ProviderSpec<'a> {
     Scripted(&'a ScriptedSpec),
 }
 
-impl CandidateSpec {
-    /// The names of all providers, as written in suites.
-    pub const PROVIDERS: [&str; 5] = ["openai", "recorded", "command", "local", "scripted"];
-
-    /// All providers that the entry names, with their keys; a valid candidate has one.
-    pub fn providers(&self) -> Vec<(&'static str, ProviderSpec<'_>)> {
-        [
-            self.openai.as_ref().map(|spec| ("openai", ProviderSpec::OpenAi(spec))),
-            self.recorded.as_ref().map(|spec| ("recorded", ProviderSpec::Recorded(spec))),
-            self.command.as_ref().map(|spec| ("command", ProviderSpec::Command(spec))),
-            self.local.as_ref().map(|spec| ("local", ProviderSpec::Local(spec))),
-            self.scripted.as_ref().map(|spec| ("scripted", ProviderSpec::Scripted(spec))),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
-    }
-}
-
 /// How a service is asked for an answer that follows `output.schema`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Structured {
-    /// `response_format: json_schema`, strict, where there is an `output.schema`.
+    /// As `evalctl probe` found out, else by the strictest way that the service describes.
     #[default]
+    Auto,
+    /// The service's own way of holding an answer to a JSON Schema, strict.
     JsonSchema,
-    /// `response_format: json_object`.
+    /// The service's own way of asking for any JSON object.
     JsonObject,
-    /// Not asked: the prompt alone must bring it about.
+    /// As a tool that has to be called, with the schema for its arguments.
+    Tool,
+    /// In words, with the schema, behind the system message.
+    Prompt,
+    /// Not asked: the suite's prompt alone must bring it about.
     Off,
 }
 
-/// A service that speaks OpenAI's chat completions.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+/// A service over HTTP.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct OpenAiSpec {
-    /// Name of the model, as the service knows it.
-    pub model: String,
-    /// Where the API is, up to and including `/v1`; default `https://api.openai.com/v1`.
+pub struct ServiceSpec {
+    /// Name of the model, as the service knows it; for `sagemaker` that of the endpoint.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// Where the API is, without the path of a call (`https://api.openai.com/v1`); default: the service's.
     #[serde(default)]
     pub base_url: Option<String>,
-    /// Variable that holds the key; default `OPENAI_API_KEY`. A server at a loopback address needs none.
+    /// Variable that holds the key; default: the service's usual one. A server at a loopback address needs none.
     #[serde(default)]
     pub api_key_env: Option<String>,
     /// Whether answers are streamed; needed for the time to first token.
     #[serde(default = "yes")]
     pub stream: bool,
-    /// Field that carries `max_output_tokens`: OpenAI wants `max_completion_tokens` (the default), older servers
-    /// `max_tokens`.
+    /// The dialect, where the service speaks several; default: the service's first.
     #[serde(default)]
-    pub max_tokens_field: MaxTokensField,
+    pub api: Option<Api>,
+    /// Of chat completions, the field that carries `max_output_tokens`; default: the service's.
+    #[serde(default)]
+    pub max_tokens_field: Option<MaxTokensField>,
+    /// Region, for `bedrock`, `sagemaker` and `vertex`.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Project, for `vertex`.
+    #[serde(default)]
+    pub project: Option<String>,
 }
 
 fn yes() -> bool {
     true
+}
+
+/// A dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Api {
+    /// OpenAI's chat completions.
+    Chat,
+    /// OpenAI's responses.
+    Responses,
+    /// Anthropic's messages.
+    Messages,
+    /// Gemini's `generateContent`.
+    Gemini,
+    /// Bedrock's Converse.
+    Converse,
+    /// Cohere's chat, version 2.
+    Cohere,
+    /// Ollama's own chat.
+    Ollama,
+    /// Text Generation Inference's `generate`.
+    Generate,
 }
 
 /// Weights on this machine. `evalctl serve` runs them in a process of its own for as long as the run lasts; candidates

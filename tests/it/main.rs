@@ -12,6 +12,7 @@
 mod bad_input;
 mod commands;
 mod crash;
+mod dialects;
 mod floors;
 mod gsm8k;
 mod hostile;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evalctl::provider::{Attempted, Http, HttpProvider, OpenAiChat, collect};
-use evalctl::suite::spec::{OpenAiSpec, Structured};
+use evalctl::provider::{Attempted, Auth, Http, HttpProvider, OpenAiChat, collect};
+use evalctl::suite::spec::{MaxTokensField, Structured};
 use evalctl::types::{Content, Failure, Finish, Message, Params, Request, Role, Usage};
 use evalctl::util::clock::Clock;
 use evalctl::util::secret::{Redactor, Secret};
@@ -30,11 +30,15 @@ fn redactor() -> Redactor {
     Redactor::new([Secret::new(KEY), Secret::new("team-secret")])
 }
 
+fn chat(is_streamed: bool) -> OpenAiChat {
+    let max_tokens_field = MaxTokensField::MaxCompletionTokens;
+    OpenAiChat { model: "m".to_owned(), is_streamed, structured: Structured::Off, max_tokens_field }
+}
+
 fn provider(server: &Server, is_streamed: bool) -> HttpProvider {
-    let spec: OpenAiSpec = serde_json::from_value(json!({"model": "m", "stream": is_streamed})).unwrap();
-    let dialect = Box::new(OpenAiChat::new(&spec, Structured::Off));
+    let dialect = Box::new(chat(is_streamed));
     let headers = BTreeMap::from([("X-Team".to_owned(), "team-secret".to_owned())]);
-    HttpProvider::new(&Http::default(), dialect, &server.url(), &headers, Some(Secret::new(KEY))).unwrap()
+    HttpProvider::new(&Http::default(), dialect, &server.url(), &headers, Auth::Bearer(Secret::new(KEY))).unwrap()
 }
 
 fn request() -> Request {
@@ -98,9 +102,8 @@ async fn a_request_arrives_as_it_was_meant() {
 async fn the_query_of_a_base_url_is_kept_and_credentials_in_it_are_refused() {
     let server = Server::new(completion("hi"));
     let new = |url: &str| {
-        let spec: OpenAiSpec = serde_json::from_value(json!({"model": "m"})).unwrap();
-        let dialect = Box::new(OpenAiChat::new(&spec, Structured::Off));
-        HttpProvider::new(&Http::shared(), dialect, url, &BTreeMap::new(), None)
+        let dialect = Box::new(chat(true));
+        HttpProvider::new(&Http::shared(), dialect, url, &BTreeMap::new(), Auth::None)
     };
     ask(&new(&format!("{}/?api-version=1#x", server.url())).unwrap()).await.outcome.unwrap();
     let seen = &server.requests()[0];

@@ -6,7 +6,9 @@ use crate::suite::at;
 use crate::suite::mask;
 use crate::suite::node::Step;
 use crate::suite::rules::{Rules, is_variable, shown};
-use crate::suite::spec::{CandidateSpec, CommandSpec, LocalSpec, OpenAiSpec, ProviderSpec, RecordedSpec, ScriptedSpec};
+use crate::suite::spec::{
+    CandidateSpec, CommandSpec, LocalSpec, ProviderSpec, RecordedSpec, ScriptedSpec, ServiceSpec,
+};
 use crate::suite::values::HumanDuration;
 use crate::types::{Params, Price, PriceFault};
 use crate::util::text;
@@ -23,6 +25,9 @@ const MAX_WORKERS: u32 = 256;
 /// The most chunks of a scripted answer.
 const MAX_CHUNKS: u32 = 100_000;
 
+/// What may answer.
+const ENTRIES: &str = "a service (`openai`, `anthropic`, `vllm`, …), `recorded`, `command`, `local` or `scripted`";
+
 impl Rules<'_> {
     pub(super) fn candidates(&mut self) {
         let suite = self.suite;
@@ -30,10 +35,7 @@ impl Rules<'_> {
             self.fault_help(
                 &at!["candidates"],
                 "a suite needs at least one candidate",
-                format!(
-                    "add one with an `id` and one of {}",
-                    CandidateSpec::PROVIDERS.map(|name| format!("`{name}`")).join(", ")
-                ),
+                format!("add one with an `id` and {ENTRIES}"),
             );
         }
         for (index, candidate) in suite.candidates.iter().enumerate() {
@@ -86,11 +88,10 @@ impl Rules<'_> {
         let providers = candidate.providers();
         match providers.as_slice() {
             [] => {
-                let names = CandidateSpec::PROVIDERS.map(|name| format!("`{name}`")).join(", ");
                 self.fault_help(
                     &at!["candidates", index],
                     format!("candidate `{}` has no provider", shown(&candidate.id)),
-                    format!("add one of {names}"),
+                    format!("add {ENTRIES}"),
                 );
             }
             [_] => {}
@@ -102,9 +103,9 @@ impl Rules<'_> {
                 );
             }
         }
-        for (_, provider) in &providers {
+        for (name, provider) in &providers {
             match provider {
-                ProviderSpec::OpenAi(spec) => self.openai(index, spec),
+                ProviderSpec::Service(spec) => self.service(index, name, spec),
                 ProviderSpec::Recorded(spec) => self.recorded(index, spec),
                 ProviderSpec::Command(spec) => self.command(index, spec),
                 ProviderSpec::Local(spec) => self.local(index, spec),
@@ -137,9 +138,9 @@ impl Rules<'_> {
         }
     }
 
-    fn openai(&mut self, index: usize, spec: &OpenAiSpec) {
-        let path = |key| at!["candidates", index, "openai", key];
-        if spec.model.trim().is_empty() {
+    fn service(&mut self, index: usize, name: &'static str, spec: &ServiceSpec) {
+        let path = |key| at!["candidates", index, name, key];
+        if spec.model.as_ref().is_some_and(|model| model.trim().is_empty()) {
             self.fault(&path("model"), "`model` must not be empty");
         }
         if let Some(url) = &spec.base_url

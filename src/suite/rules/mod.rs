@@ -238,7 +238,9 @@ impl<'a> Rules<'a> {
 /// Whether a provider is asked something.
 fn needs_prompt(provider: ProviderSpec<'_>) -> bool {
     match provider {
-        ProviderSpec::OpenAi(_) | ProviderSpec::Command(_) | ProviderSpec::Local(_) | ProviderSpec::Scripted(_) => true,
+        ProviderSpec::Service(_) | ProviderSpec::Command(_) | ProviderSpec::Local(_) | ProviderSpec::Scripted(_) => {
+            true
+        }
         ProviderSpec::Recorded(_) => false,
     }
 }

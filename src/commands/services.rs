@@ -1,0 +1,207 @@
+//! A suite's entry for a service to a candidate over HTTP: its dialect, address, headers and proof of who asks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::commands::plan::Work;
+use crate::provider::presets::{self, Key, Preset, Wrong};
+use crate::provider::{Auth, Dialect, Http, HttpProvider, Provider, Signer, is_loopback};
+use crate::suite::spec::{Api, CandidateSpec, ServiceSpec, Structured};
+use crate::suite::{self, Step, at};
+use crate::util::secret::Secret;
+
+/// A service of the plan.
+pub struct Service {
+    /// What answers, in words.
+    pub words: String,
+    /// All that decides its answers beside the sample, the parameters and the headers.
+    pub decides: serde_json::Value,
+    /// How it is asked.
+    pub dialect: Arc<dyn Dialect>,
+    /// What answers, when it is to be asked.
+    pub live: Option<Arc<dyn Provider>>,
+}
+
+impl Work<'_> {
+    /// Makes a service ready, live if it is to be asked; `None` when a fault was found.
+    pub(super) fn service(
+        &mut self,
+        name: &'static str,
+        service: &ServiceSpec,
+        spec: &CandidateSpec,
+        position: usize,
+        is_live: bool,
+    ) -> Option<Service> {
+        let path = at!["candidates", position, name];
+        let preset = presets::find(name).expect("a test holds presets and names together");
+        let told = preset.api(service).and_then(|api| Ok((api, preset.base_url(service)?)));
+        let (api, base_url) = match told {
+            Ok(told) => told,
+            Err(Wrong { field, what, help }) => {
+                let place =
+                    field.map_or_else(|| path.to_vec(), |field| at!["candidates", position, name, field].to_vec());
+                self.fault_help(&place, what, Some(help));
+                return None;
+            }
+        };
+        if service.model.is_none() && preset.needs_model(api) {
+            let help = if name == "sagemaker" { "add `model`: the name of the endpoint" } else { "add `model`" };
+            self.fault_help(
+                &path,
+                format!("missing field `model`: {} wants to know it", preset.title),
+                Some(help.into()),
+            );
+            return None;
+        }
+        let structured = if spec.structured == Structured::Auto { preset.structured } else { spec.structured };
+        let dialect = || preset.dialect(api, service, structured);
+        let shown = service.model.as_deref().unwrap_or(&base_url);
+        let live = if is_live { Some(self.live(preset, &base_url, dialect(), service, spec, position)?) } else { None };
+        Some(Service {
+            words: if api == preset.apis[0] || name == "sagemaker" {
+                format!("{name} {shown}")
+            } else {
+                format!("{name} {shown} ({})", presets::name_of(api))
+            },
+            decides: decides(service, api, &base_url, structured),
+            dialect: Arc::from(dialect()),
+            live,
+        })
+    }
+
+    fn live(
+        &mut self,
+        preset: &Preset,
+        base_url: &str,
+        dialect: Box<dyn Dialect>,
+        service: &ServiceSpec,
+        spec: &CandidateSpec,
+        position: usize,
+    ) -> Option<Arc<dyn Provider>> {
+        let auth = self.auth(preset, base_url, service, spec, position);
+        let headers = self.headers(spec, position);
+        match HttpProvider::new(&Http::shared(), dialect, base_url, &headers?, auth?) {
+            Ok(provider) => Some(Arc::new(provider)),
+            Err(message) => {
+                self.fault(&at!["candidates", position, preset.name, "base_url"], message);
+                None
+            }
+        }
+    }
+
+    /// The headers of the suite with their variables' values.
+    fn headers(&mut self, spec: &CandidateSpec, position: usize) -> Option<BTreeMap<String, String>> {
+        let mut headers = BTreeMap::new();
+        let mut is_whole = true;
+        for (name, written) in &spec.headers {
+            match expand(written, self.environment) {
+                Ok((value, used)) => {
+                    self.secrets.extend(used.into_iter().map(Secret::new));
+                    headers.insert(name.clone(), value);
+                }
+                Err(variable) => {
+                    is_whole = false;
+                    if !suite::names_variable(&variable) {
+                        self.fault(&at!["candidates", position, "headers"], "`${…}` holds no name of a variable");
+                        continue;
+                    }
+                    let path = at!["candidates", position, "headers", name.as_str()];
+                    self.fault(&path, format!("the variable `{variable}` is not set"));
+                }
+            }
+        }
+        is_whole.then_some(headers)
+    }
+
+    fn auth(
+        &mut self,
+        preset: &Preset,
+        base_url: &str,
+        service: &ServiceSpec,
+        spec: &CandidateSpec,
+        position: usize,
+    ) -> Option<Auth> {
+        let path = at!["candidates", position, preset.name];
+        let own = service.api_key_env.as_deref();
+        // What is no name of a variable has been said, and may be a key.
+        if own.is_some_and(|variable| !suite::names_variable(variable)) {
+            return None;
+        }
+        // A server on this machine needs no key, and must not be shown one that it was not meant to see.
+        let usual = |variable: &'static str| own.or((!is_loopback(base_url)).then_some(variable));
+        let (variable, header) = match preset.key {
+            Key::Bearer(variable) => (usual(variable), None),
+            Key::Header(header, variable) => (usual(variable), Some(header)),
+            Key::Optional => (own, None),
+            Key::Amazon(name, bearer) => match own.or(bearer.filter(|variable| self.variable(variable).is_some())) {
+                Some(variable) => (Some(variable), None),
+                None if is_loopback(base_url) && self.variable("AWS_ACCESS_KEY_ID").is_none() => (None, None),
+                None => return self.signer(preset, name, service, spec, &path).map(Auth::Amazon),
+            },
+        };
+        let Some(variable) = variable else { return Some(Auth::None) };
+        let Some(key) = self.variable(variable) else {
+            let message = format!("candidate `{}` needs a key, and the variable `{variable}` is not set", spec.id);
+            let help = format!("set it: export {variable}=…; or name another variable with `api_key_env`");
+            self.fault_help(&path, message, Some(help));
+            return None;
+        };
+        let key = Secret::new(key);
+        self.secrets.push(key.clone());
+        Some(header.map_or_else(|| Auth::Bearer(key.clone()), |header| Auth::Header(header, key.clone())))
+    }
+
+    /// A variable's value without blanks around it; `None` when it is not set, or empty.
+    fn variable(&self, name: &str) -> Option<String> {
+        (self.environment)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn signer(
+        &mut self,
+        preset: &Preset,
+        service_name: &'static str,
+        service: &ServiceSpec,
+        spec: &CandidateSpec,
+        path: &[Step<'_>],
+    ) -> Option<Signer> {
+        let region = preset.region(service).ok()?.to_owned();
+        let mut needed = |name: &str| {
+            let value = self.variable(name).map(Secret::new);
+            if value.is_none() {
+                let message =
+                    format!("candidate `{}` needs credentials, and the variable `{name}` is not set", spec.id);
+                let help = "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for temporary ones, AWS_SESSION_TOKEN: \
+                            `eval \"$(aws configure export-credentials --format env)\"` does";
+                self.fault_help(path, message, Some(help.to_owned()));
+            }
+            value
+        };
+        let access_key = needed("AWS_ACCESS_KEY_ID");
+        let (access_key, secret_key) = (access_key?, needed("AWS_SECRET_ACCESS_KEY")?);
+        let session_token = self.variable("AWS_SESSION_TOKEN").map(Secret::new);
+        self.secrets.extend([access_key.clone(), secret_key.clone()]);
+        self.secrets.extend(session_token.clone());
+        Some(Signer { region, service: service_name, access_key, secret_key, session_token })
+    }
+}
+
+fn decides(service: &ServiceSpec, api: Api, base_url: &str, structured: Structured) -> serde_json::Value {
+    json!([service.model, base_url, service.stream, api, service.max_tokens_field, structured])
+}
+
+/// Replaces `${NAME}` by the variable's value; gives the values used, or the first variable that is not set.
+fn expand(written: &str, environment: crate::commands::plan::Environment<'_>) -> Result<(String, Vec<String>), String> {
+    let (mut out, mut used, mut rest) = (String::new(), Vec::new(), written);
+    while let Some((before, after)) = rest.split_once("${") {
+        let Some((name, tail)) = after.split_once('}') else { break };
+        let value = environment(name).filter(|value| !value.is_empty()).ok_or_else(|| name.to_owned())?;
+        out.push_str(before);
+        out.push_str(&value);
+        used.push(value);
+        rest = tail;
+    }
+    out.push_str(rest);
+    Ok((out, used))
+}

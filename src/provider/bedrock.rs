@@ -1,0 +1,308 @@
+//! Amazon Bedrock's Converse. Pure.
+//!
+//! The model stands in the path. Answers are streamed as frames of Amazon's own binary format, whose type names the
+//! event. It has no seed.
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, overlay, put};
+use crate::provider::sse::Frame;
+use crate::provider::{Decode, Dialect, Event, Framing, wire};
+use crate::suite::spec::Structured;
+use crate::types::{Failure, Finish, Request, Usage};
+
+/// Fields that `params.extra` cannot overrule.
+const OURS: [&str; 1] = ["messages"];
+
+/// The dialect of one candidate.
+#[derive(Debug, Clone)]
+pub struct Bedrock {
+    /// The model: its id, the id of an inference profile, or the ARN of provisioned throughput.
+    pub model: String,
+    /// Whether answers are streamed.
+    pub is_streamed: bool,
+    /// How a schema is asked for.
+    pub structured: Structured,
+}
+
+impl Bedrock {
+    fn body(&self, request: &Request) -> (Value, Losses) {
+        let asked = Asked::of(request, self.structured);
+        let Asked { system, turns, tools, choice, shape, params, mut losses } = asked;
+        let mut body = Map::new();
+        let system: Vec<Value> =
+            system.iter().filter(|text| !text.is_empty()).map(|text| json!({"text": text})).collect();
+        put(&mut body, "system", (!system.is_empty()).then_some(system));
+        body.insert("messages".to_owned(), messages(&turns, &mut losses));
+        let mut inference = Map::new();
+        put(&mut inference, "maxTokens", params.max_output_tokens);
+        put(&mut inference, "temperature", params.temperature);
+        put(&mut inference, "topP", params.top_p);
+        put(&mut inference, "stopSequences", params.stop.clone());
+        if !inference.is_empty() {
+            body.insert("inferenceConfig".to_owned(), Value::Object(inference));
+        }
+        losses.parameter("seed", params.seed.as_ref());
+        if !tools.is_empty() {
+            let list = tools.iter().map(|tool| {
+                let mut entry = Map::new();
+                entry.insert("name".to_owned(), json!(tool.name));
+                put(&mut entry, "description", tool.description);
+                entry.insert("inputSchema".to_owned(), json!({"json": tool.parameters}));
+                put(&mut entry, "strict", tool.is_strict.then_some(true));
+                json!({"toolSpec": entry})
+            });
+            let mut config = Map::new();
+            config.insert("tools".to_owned(), list.collect());
+            match choice {
+                Choice::Unsaid => {}
+                Choice::Auto => put(&mut config, "toolChoice", Some(json!({"auto": {}}))),
+                Choice::Required => put(&mut config, "toolChoice", Some(json!({"any": {}}))),
+                Choice::Named(name) => put(&mut config, "toolChoice", Some(json!({"tool": {"name": name}}))),
+                Choice::None => losses.add("`tool_choice: none`"),
+            }
+            body.insert("toolConfig".to_owned(), Value::Object(config));
+        }
+        match shape {
+            Shape::Free => {}
+            Shape::Object => losses.add("`structured: json_object`"),
+            Shape::Schema(schema) => {
+                let structure = json!({"jsonSchema": {"name": "answer", "schema": schema.to_string()}});
+                let format = json!({"textFormat": {"type": "json_schema", "structure": structure}});
+                body.insert("outputConfig".to_owned(), format);
+            }
+        }
+        let mut body = Value::Object(body);
+        overlay(&mut body, &params.extra, &OURS);
+        (body, losses)
+    }
+}
+
+fn messages(turns: &[Turn<'_>], losses: &mut Losses) -> Value {
+    let mut list: Vec<Value> = Vec::new();
+    for turn in turns {
+        let (role, content) = match turn {
+            Turn::User(parts) => ("user", blocks(parts, losses)),
+            Turn::Assistant { parts, calls } => {
+                let mut content = blocks(parts, losses);
+                content.extend(calls.iter().map(
+                    |call| json!({"toolUse": {"toolUseId": call.id, "name": call.name, "input": call.arguments}}),
+                ));
+                ("assistant", content)
+            }
+            Turn::Result { id, parts, .. } => {
+                let content = blocks(parts, losses);
+                ("user", vec![json!({"toolResult": {"toolUseId": id, "content": content}})])
+            }
+        };
+        match list.last_mut() {
+            Some(last) if last["role"] == role => {
+                if let Some(all) = last["content"].as_array_mut() {
+                    all.extend(content);
+                }
+            }
+            _ => list.push(json!({"role": role, "content": content})),
+        }
+    }
+    Value::Array(list)
+}
+
+fn blocks(parts: &[Part<'_>], losses: &mut Losses) -> Vec<Value> {
+    let blocks = parts.iter().filter_map(|part| match part {
+        // The service refuses empty texts.
+        Part::Text("") => None,
+        Part::Text(text) => Some(json!({"text": text})),
+        Part::Image { media_type, data } => {
+            let format = media_type.strip_prefix("image/").unwrap_or(media_type);
+            Some(json!({"image": {"format": format, "source": {"bytes": data}}}))
+        }
+        Part::ImageUrl(_) => {
+            losses.add("an image at an address");
+            None
+        }
+    });
+    blocks.collect()
+}
+
+impl Dialect for Bedrock {
+    fn encode(&self, request: &Request) -> Bytes {
+        self.body(request).0.to_string().into()
+    }
+
+    fn losses(&self, request: &Request) -> Vec<String> {
+        self.body(request).1.into_words()
+    }
+
+    fn structured(&self) -> Structured {
+        self.structured
+    }
+
+    fn is_streamed(&self) -> bool {
+        self.is_streamed
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::Amazon
+    }
+
+    fn path(&self) -> String {
+        // An ARN has colons and slashes in it, which have to be escaped.
+        let mut model = String::new();
+        for byte in self.model.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => model.push(byte.into()),
+                _ => model.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        let method = if self.is_streamed { "converse-stream" } else { "converse" };
+        format!("/model/{model}/{method}")
+    }
+
+    fn decoder(&self) -> Box<dyn Decode> {
+        Box::new(Decoder::default())
+    }
+
+    fn decode_body(&self, body: &[u8]) -> Result<Vec<Event>, Failure> {
+        let body = wire::object("Converse answer", &wire::text(body))?;
+        let Some(content) = body.pointer("/output/message/content").and_then(Value::as_array) else {
+            return Err(match wire::error_message(body.to_string().as_bytes()) {
+                Some(detail) => Failure::Service { detail },
+                None => Failure::Protocol { detail: "the answer has no `output.message`".to_owned() },
+            });
+        };
+        let mut decoder = Decoder::default();
+        let mut events = Vec::new();
+        for (index, block) in content.iter().enumerate() {
+            events.extend(wire::word(block, "/text").map(Event::Text));
+            events.extend(wire::word(block, "/reasoningContent/reasoningText/text").map(Event::Reasoning));
+            if let Some(call) = block.get("toolUse").filter(|call| !is_services_own(call)) {
+                let arguments = call.get("input").map_or_else(|| "{}".to_owned(), Value::to_string);
+                events.push(decoder.begin(index as u64, call, arguments));
+            }
+        }
+        events.extend(stopped(&body));
+        events.extend(body.get("usage").and_then(usage).map(Event::Usage));
+        Ok(events)
+    }
+
+    fn error_message(&self, body: &[u8]) -> Option<String> {
+        wire::error_message(body)
+    }
+}
+
+/// Whether a call is of a tool that the service runs by itself.
+fn is_services_own(call: &Value) -> bool {
+    call.get("type").and_then(Value::as_str) == Some("server_tool_use")
+}
+
+#[derive(Default)]
+struct Decoder {
+    has_stopped: bool,
+    is_done: bool,
+    /// The service's numbers of the blocks that are tool calls, in order, and whether arguments have come.
+    calls: Vec<(u64, bool)>,
+}
+
+impl Decoder {
+    fn begin(&mut self, index: u64, call: &Value, arguments: String) -> Event {
+        self.calls.push((index, !arguments.is_empty()));
+        Event::ToolCall {
+            index: self.calls.len() - 1,
+            id: wire::word(call, "/toolUseId"),
+            name: wire::word(call, "/name"),
+            arguments,
+        }
+    }
+
+    fn arguments(&mut self, index: u64, arguments: String) -> Option<Event> {
+        let place = self.calls.iter().position(|(number, _)| *number == index)?;
+        self.calls[place].1 = true;
+        Some(Event::ToolCall { index: place, id: None, name: None, arguments })
+    }
+}
+
+fn stopped(message: &Value) -> Vec<Event> {
+    let finish = match message.get("stopReason").and_then(Value::as_str) {
+        None => return Vec::new(),
+        Some("end_turn" | "stop_sequence") => Finish::Stop,
+        Some("max_tokens" | "model_context_window_exceeded") => Finish::Length,
+        Some("tool_use") => Finish::Tool,
+        Some("guardrail_intervened" | "content_filtered") => {
+            return vec![Event::Refusal, Event::Finish(Finish::Filter)];
+        }
+        Some(_) => Finish::Other,
+    };
+    vec![Event::Finish(finish)]
+}
+
+fn usage(usage: &Value) -> Option<Usage> {
+    usage.as_object()?;
+    let count = |pointer| wire::count(usage, pointer);
+    let (read, written) = (count("/cacheReadInputTokens"), count("/cacheWriteInputTokens"));
+    let hour = wire::list(usage, "/cacheDetails").find(|detail| detail["ttl"] == "1h");
+    Some(Usage {
+        // Fresh tokens only, beside those read from and written to the cache.
+        input_tokens: count("/inputTokens").and_then(|fresh| wire::sum([Some(fresh), read, written])),
+        cached_input_tokens: read,
+        cache_write_tokens: written,
+        cache_write_1h_tokens: hour.and_then(|detail| wire::count(detail, "/inputTokens")),
+        output_tokens: count("/outputTokens"),
+        ..Usage::default()
+    })
+}
+
+impl Decode for Decoder {
+    fn frame(&mut self, frame: Frame<'_>) -> Result<Vec<Event>, Failure> {
+        let data = wire::object("event of a Converse answer", frame.data)?;
+        let index = wire::count(&data, "/contentBlockIndex").unwrap_or(0);
+        let mut events = Vec::new();
+        match frame.event {
+            "contentBlockStart" => {
+                if let Some(call) = data.pointer("/start/toolUse") {
+                    events.push(self.begin(index, call, String::new()));
+                }
+            }
+            "contentBlockDelta" => {
+                let delta = &data["delta"];
+                events.extend(wire::word(delta, "/text").map(Event::Text));
+                events.extend(wire::word(delta, "/reasoningContent/text").map(Event::Reasoning));
+                if let Some(arguments) = wire::word(delta, "/toolUse/input") {
+                    events.extend(self.arguments(index, arguments));
+                }
+            }
+            "contentBlockStop" => {
+                // A call without arguments has no pieces of them, and means an empty object.
+                if self.calls.iter().any(|(number, has_arguments)| *number == index && !has_arguments) {
+                    events.extend(self.arguments(index, "{}".to_owned()));
+                }
+            }
+            "messageStop" => {
+                self.has_stopped = true;
+                events = stopped(&data);
+            }
+            "metadata" => {
+                events.extend(data.get("usage").and_then(usage).map(Event::Usage));
+                self.is_done = self.has_stopped;
+            }
+            name if name.ends_with("Exception") => {
+                let said = wire::message_of(&data).unwrap_or_else(|| "no message".to_owned());
+                return Err(Failure::Service { detail: format!("{name}: {said}") });
+            }
+            // `messageStart`, and events of later versions.
+            _ => {}
+        }
+        Ok(events)
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    fn end(&mut self) -> Result<(), Failure> {
+        if self.has_stopped {
+            return Ok(());
+        }
+        Err(Failure::Connection { detail: "the stream ended without `messageStop`".to_owned() })
+    }
+}

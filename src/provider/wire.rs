@@ -1,0 +1,129 @@
+//! How services write what every dialect has: errors, counts, JSON in a frame. Pure.
+
+use std::borrow::Cow;
+
+use rust_decimal::Decimal;
+use serde_json::Value;
+
+use crate::types::Failure;
+use crate::util::text::shorten;
+
+/// How much of a text that is not what it should be is quoted.
+pub const QUOTE: usize = 120;
+
+/// The bytes as text. Broken UTF-8 is replaced, as a stream's is, so that one bad byte does not cost an answer.
+pub fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes))
+}
+
+/// A JSON object; `what` names it in the message.
+///
+/// # Errors
+/// When the text is no JSON object.
+pub fn object(what: &str, body: &str) -> Result<Value, Failure> {
+    let failed =
+        |why: &str| Failure::Protocol { detail: format!("this is no {what} ({why}): {}", shorten(body, QUOTE)) };
+    match serde_json::from_str::<Value>(body) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(_) => Err(failed("no JSON object")),
+        Err(error) => Err(failed(&error.to_string())),
+    }
+}
+
+/// A text at a place; `None` for anything else and for an empty one.
+pub fn word(value: &Value, pointer: &str) -> Option<String> {
+    value.pointer(pointer)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// A count at a place, however it is written; `None` for what is no count.
+pub fn count(value: &Value, pointer: &str) -> Option<u64> {
+    let number = value.pointer(pointer)?;
+    number.as_u64().or_else(|| {
+        let number = number.as_f64()?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range")]
+        (number.fract() == 0.0 && (0.0..9e15).contains(&number)).then_some(number as u64)
+    })
+}
+
+/// An amount of money at a place, as it is written; `None` for what is no number of 0 or more.
+pub fn money(value: &Value, pointer: &str) -> Option<Decimal> {
+    let written = match value.pointer(pointer)? {
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.clone(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+    };
+    let amount = Decimal::from_str_exact(&written).or_else(|_| Decimal::from_scientific(&written)).ok()?;
+    (!amount.is_sign_negative()).then_some(amount)
+}
+
+/// The items of a list at a place; none when there is no list.
+pub fn list<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+    value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// A sum of counts of which some may be unknown; `None` when all are.
+pub fn sum(counts: impl IntoIterator<Item = Option<u64>>) -> Option<u64> {
+    counts.into_iter().flatten().reduce(u64::saturating_add)
+}
+
+/// The message in the value of an error field, whatever its shape; `None` when it says that there is no error.
+pub fn message_of(value: &Value) -> Option<String> {
+    match value {
+        Value::Null | Value::Bool(false) => None,
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        Value::Object(fields) if fields.is_empty() => None,
+        Value::Object(fields) => {
+            let said =
+                ["message", "Message", "msg", "error", "detail"].iter().find_map(|name| fields.get(*name)?.as_str());
+            Some(said.map_or_else(|| value.to_string(), str::to_owned))
+        }
+        Value::Bool(true) | Value::Number(_) | Value::Array(_) => Some(value.to_string()),
+    }
+}
+
+/// The message of an error body, in any of the shapes that services give it; `None` when it has none of them.
+pub fn error_message(body: &[u8]) -> Option<String> {
+    let body = serde_json::from_str::<Value>(&text(body)).ok()?;
+    // Google puts a list around it.
+    let fault = match &body {
+        Value::Array(list) => list.first()?,
+        other => other,
+    };
+    if !fault.is_object() {
+        return None;
+    }
+    ["error", "message", "Message", "detail", "errors"].iter().filter_map(|name| fault.get(*name)).find_map(message_of)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn error_bodies_are_read_in_every_shape() {
+        let message = |body: Value| error_message(body.to_string().as_bytes());
+        assert_eq!(message(json!({"error": {"message": "bad key", "type": "x"}})).unwrap(), "bad key");
+        assert_eq!(message(json!([{"error": {"message": "quota"}}])).unwrap(), "quota");
+        assert_eq!(message(json!({"error": "no such model"})).unwrap(), "no such model");
+        assert_eq!(message(json!({"object": "error", "message": "m"})).unwrap(), "m");
+        assert_eq!(message(json!({"Message": "not for you"})).unwrap(), "not for you");
+        assert_eq!(message(json!({"detail": [{"msg": "field required"}]})).unwrap(), "[{\"msg\":\"field required\"}]");
+        assert_eq!(message(json!({"ok": 1})), None);
+        assert_eq!(message(json!([])), None);
+        assert_eq!(error_message(b"<html>"), None);
+        assert_eq!(error_message(b"null"), None);
+    }
+
+    #[test]
+    fn counts_are_whole_and_not_negative() {
+        let value = json!({"a": 3, "b": 2.0, "c": -1, "d": "4", "e": 1.5});
+        assert_eq!(
+            ["/a", "/b", "/c", "/d", "/e", "/f"].map(|place| count(&value, place)),
+            [Some(3), Some(2), None, None, None, None]
+        );
+        assert_eq!(sum([None, Some(1), Some(2)]), Some(3));
+        assert_eq!(sum([None, None]), None);
+    }
+}
