@@ -29,6 +29,8 @@ pub enum Command {
     Score(ScoreArgs),
     /// Render a stored run again
     Report(ReportArgs),
+    /// Show what services list for their models: the price book that candidates without `price` go by
+    Prices(PricesArgs),
     /// Serve weights on this machine behind an OpenAI-compatible address
     Serve(ServeArgs),
     /// Print the JSON Schema of suite files, or of report.json
@@ -128,6 +130,22 @@ pub enum Form {
     Json,
     /// report.csv
     Csv,
+}
+
+/// `evalctl prices`
+#[derive(Debug, Args)]
+pub struct PricesArgs {
+    /// Only models whose names contain this; with all that is known of them
+    pub model: Option<String>,
+    /// Only this service: openai, bedrock, together, …
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<String>,
+    /// A file of prices, as `prices` of a suite names one: check it, and show its rows before those of the book
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Print the rows as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `evalctl serve`

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::cli::CheckArgs;
 use crate::commands::exit::CommandError;
 use crate::commands::plan::{self, Options};
-use crate::commands::{World, print, source, weights};
+use crate::commands::{World, pricing, print, source, weights};
 use crate::gate::{self, Bar};
 use crate::stats;
 use crate::util::text::visible;
@@ -24,6 +24,7 @@ pub fn check(args: &CheckArgs, world: &mut World<'_>) -> Result<u8, CommandError
         limit: args.choice.limit,
         is_live: true,
         is_stored: false,
+        is_priced: false,
     };
     let mut plan = plan::prepare(&source, &options, world.environment)?;
     weights::start(&mut plan, true, world)?.end();
@@ -49,6 +50,7 @@ pub fn check(args: &CheckArgs, world: &mut World<'_>) -> Result<u8, CommandError
                 visible(&candidate.provider)
             ),
         );
+        line(&mut out, &format!("    price     {}", visible(&pricing::in_words(&candidate.pricing))));
     }
     let targets = plan.cases.targets.iter().filter(|target| target.is_none()).count();
     if targets > 0 {

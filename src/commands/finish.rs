@@ -8,11 +8,12 @@ use crate::commands::exit::CommandError;
 use crate::commands::marking::Marked;
 use crate::commands::note;
 use crate::commands::plan::{Plan, Planned};
+use crate::commands::pricing;
 use crate::frame::RunFrame;
 use crate::gate;
 use crate::report::{self, Answerer, Frontmatter, Note, Report, Weights};
 use crate::store::{Manifest, StoreError};
-use crate::types::Summary;
+use crate::types::{PriceOrigin, Summary};
 use crate::util::atomic;
 
 /// A report and the figures it was made from.
@@ -45,7 +46,7 @@ pub fn report(manifest: &Manifest, plan: &Plan, frame: &RunFrame, marked: Marked
 fn answerer(candidate: &Planned, manifest: &Manifest) -> Answerer {
     let recorded = manifest.candidates.iter().find(|recorded| recorded.id == *candidate.id);
     let weights = recorded.and_then(|recorded| Weights::of_facts(recorded.weights.as_ref()?));
-    Answerer { provider: candidate.provider.clone(), weights }
+    Answerer { provider: candidate.provider.clone(), pricing: candidate.pricing.clone(), weights }
 }
 
 /// Writes every file of the report into the run's folder.
@@ -82,6 +83,22 @@ fn notes(manifest: &Manifest, plan: &Plan, summary: &Summary, marked: Marked) ->
              they compare here, not what a server would reach",
             None,
         ));
+    }
+    for candidate in &plan.candidates {
+        let pricing = &candidate.pricing;
+        if matches!(pricing.from, Some(PriceOrigin::File | PriceOrigin::Book)) {
+            let text = format!("`{}` is priced at {}", candidate.id, pricing::in_words(pricing));
+            notes.push(note("priced", text, None));
+        }
+        let max_age = plan.suite.price_max_age.map(|age| age.0);
+        if let Some(days) = pricing::stale_days(pricing, &manifest.started, max_age) {
+            let text = format!("the price of `{}` was {days} days old when the run began", candidate.id);
+            notes.push(note(
+                "stale_price",
+                text,
+                Some("look it up, and give `price` in the suite or a row in `prices`"),
+            ));
+        }
     }
     for candidate in plan.candidates.iter().filter(|candidate| !candidate.losses.is_empty()) {
         notes.push(note(

@@ -158,7 +158,7 @@ fn fill(
                         continue;
                     };
                     let marks = marks(&record, position)?;
-                    rows.push((position, Facts::of(&record, &marks, prices[position.candidate].as_ref())));
+                    rows.push((position, Facts::of(&record, &marks, &prices[position.candidate])));
                     if record.outcome.is_ok() {
                         let row = ScoreRow { key: record.key, digest: record.digest, marks };
                         ScoreWriter::line(&mut written, &row);

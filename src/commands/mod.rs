@@ -7,6 +7,8 @@ mod finish;
 mod init;
 mod marking;
 mod plan;
+mod prices;
+mod pricing;
 mod run;
 mod serve;
 mod services;
@@ -48,6 +50,7 @@ pub fn carry_out(cli: Cli, world: &mut World<'_>) -> Result<u8, CommandError> {
         Command::Run(args) => run::run(&args, world),
         Command::Score(args) => score(&args, world),
         Command::Report(args) => render(&args, world),
+        Command::Prices(args) => prices::prices(&args, world),
         Command::Serve(args) => serve::serve(&args, world),
         Command::Schema(args) => schema(&args, world),
         Command::Completions(args) => {
@@ -98,13 +101,24 @@ fn source(path: &Path) -> Result<Source, CommandError> {
 /// The plan of a stored run: by its own suite, or by another one.
 fn stored_plan(folder: &Path, other: Option<Source>, world: &World<'_>) -> Result<(Manifest, Plan), CommandError> {
     let manifest = Manifest::read(folder)?;
+    // By the run's own suite its answers cost what they did when it was made, whatever price books say now.
+    let is_priced = other.is_none();
     let source = other.unwrap_or_else(|| stored_source(&manifest.suite_path, &manifest.suite_text));
-    let options = Options { candidates: manifest.only.clone(), limit: manifest.limit, is_live: false, is_stored: true };
+    let options = Options {
+        candidates: manifest.only.clone(),
+        limit: manifest.limit,
+        is_live: false,
+        is_stored: true,
+        is_priced,
+    };
     let mut plan = plan::prepare(&source, &options, world.environment)?;
     // What was asked stands in the manifest; a file of answers may have gone since.
     for candidate in &mut plan.candidates {
         if let Some(known) = manifest.candidates.iter().find(|known| *known.id == *candidate.id) {
             candidate.identity = known.identity;
+            if let (true, Some(pricing)) = (is_priced, &known.pricing) {
+                candidate.pricing = pricing.clone();
+            }
         }
     }
     Ok((manifest, plan))

@@ -9,17 +9,19 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::commands::cases::{Ask, Cases};
+use crate::commands::pricing;
 use crate::commands::weights::Weights;
 use crate::dataset::{Dataset, Indexed, Selection};
 use crate::engine::{Rates, RetryRule};
 use crate::frame::{Layout, MetricColumn, Settings};
 use crate::gate::{self, Bar};
+use crate::price::Book;
 use crate::provider::{Command, Dialect, Provider, Recorded, RowTest, Scripted};
 use crate::scorer::{self, MetricKind, Scorer};
 use crate::suite::spec::{CandidateSpec, PacingSpec, ProviderSpec, ScorerSpec, Structured};
 use crate::suite::values::Allowance;
 use crate::suite::{self, Document, Filter, Prompt, Step, Suite, Template, at};
-use crate::types::{Fault, Faults, Message, Params, Place, Request, Row, Sample};
+use crate::types::{Fault, Faults, Message, Params, Place, Pricing, Request, Row, Sample};
 use crate::util::digest::{Digest, Hasher};
 use crate::util::secret::{Redactor, Secret};
 use crate::util::{field, text};
@@ -63,6 +65,8 @@ pub struct Options {
     pub is_live: bool,
     /// Whether the choice of candidates is that of a stored run, of which the suite may know only some.
     pub is_stored: bool,
+    /// Whether it is known already what the candidates are priced by, so that the suite's file of prices may have gone.
+    pub is_priced: bool,
 }
 
 /// A suite made ready: nothing in it can be wrong any more that could be known beforehand.
@@ -105,6 +109,8 @@ pub struct Planned {
     pub identity: Digest,
     /// Its parameters.
     pub params: Arc<Params>,
+    /// What its answers are priced by.
+    pub pricing: Pricing,
     /// How it is asked.
     pub pace: Pace,
     /// What answers, when it was asked for.
@@ -151,7 +157,11 @@ impl Plan {
         Layout {
             samples: self.cases.ids.clone(),
             candidates: self.candidates.iter().map(|candidate| candidate.id.to_string()).collect(),
-            prices: self.suite.candidates.iter().map(|candidate| candidate.price.clone()).collect(),
+            prices: self
+                .candidates
+                .iter()
+                .map(|candidate| candidate.pricing.price().cloned().map_err(str::to_owned))
+                .collect(),
             repeats: self.suite.repeats as usize,
             metrics: self.metrics.clone(),
             clusters: self.cases.clusters.clone(),
@@ -261,6 +271,7 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
     faults.0.extend(suite::check(&document, &suite).0);
     let mut work =
         Work { source, document: &document, faults, environment, schemas: HashMap::new(), secrets: Vec::new() };
+    let prices = work.prices(&suite, options.is_priced);
     // Positions count candidates as they stand in the file, so the choice comes after whatever names them.
     let schema = suite.output.as_ref().and_then(|output| work.schema(&at!["output", "schema"], &output.schema));
     let scorers = work.scorers(&suite, schema.as_ref());
@@ -270,7 +281,8 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
     let positions = work.choose(&mut suite, options);
     let mut drafts: Vec<Draft> = Vec::new();
     for (spec, position) in suite.candidates.iter().zip(&positions) {
-        drafts.extend(work.candidate(spec, *position, &suite, &asking, options.is_live));
+        let draft = work.candidate(spec, *position, &suite, &asking, options.is_live);
+        drafts.extend(draft.map(|draft| work.priced(draft, prices.as_ref(), options.is_priced)));
     }
     let read = work.dataset(&suite, options.limit, &asking, &drafts);
     if let Some((_, scan, _)) = &read {
@@ -341,6 +353,7 @@ struct Draft {
     /// What that cannot say of some sample, each once.
     losses: RefCell<Vec<String>>,
     weights: Option<Weights>,
+    pricing: Pricing,
     in_flight: u32,
     /// Its place in the file.
     position: usize,
@@ -374,6 +387,7 @@ impl Draft {
             provider: self.provider,
             identity: self.identity,
             params: Arc::new(self.spec.params),
+            pricing: self.pricing,
             pace,
             live: self.live,
             is_asked: self.dialect.is_some() || self.weights.is_some(),
@@ -478,6 +492,31 @@ impl Work<'_> {
             }
         }
         is_whole.then_some(scorers)
+    }
+
+    /// The suite's file of prices; `None` without one, when a fault was found, and when nobody needs it.
+    fn prices(&mut self, suite: &Suite, is_priced: bool) -> Option<Book> {
+        let written = suite.prices.as_ref().filter(|_| !is_priced)?;
+        match pricing::read(&self.path(written), Path::new(written)) {
+            Ok(book) => Some(book),
+            Err(faults) => {
+                self.of_file(&at!["prices"], faults);
+                None
+            }
+        }
+    }
+
+    /// Says what a candidate is priced by.
+    fn priced(&mut self, draft: Draft, prices: Option<&Book>, is_priced: bool) -> Draft {
+        let found = pricing::of(&draft.spec, prices);
+        let pricing = found.unwrap_or_else(|message| {
+            if !is_priced {
+                let help = "give `price` with a `batch_factor`, such as 0.5, or leave `is_batch` out".to_owned();
+                self.fault_help(&at!["candidates", draft.position, "is_batch"], message, Some(help));
+            }
+            Pricing::default()
+        });
+        Draft { pricing, ..draft }
     }
 
     fn prompt(&mut self, suite: &Suite) -> Option<Prompt> {
@@ -628,6 +667,7 @@ impl Work<'_> {
             dialect,
             losses: RefCell::default(),
             weights,
+            pricing: Pricing::default(),
             in_flight,
             position,
             names,

@@ -37,6 +37,7 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
         limit: args.choice.limit,
         is_live: true,
         is_stored: false,
+        is_priced: false,
     };
     let mut plan = plan::prepare(&source, &options, world.environment)?;
     let path = choose_folder(args, &plan)?;
@@ -210,6 +211,7 @@ fn manifest(args: &RunArgs, suite: &Path, plan: &Plan, stored: Option<Manifest>)
         provider: candidate.provider.clone(),
         identity: candidate.identity,
         weights: candidate.facts.clone(),
+        pricing: Some(candidate.pricing.clone()),
     };
     Manifest {
         format: RUN_FORMAT.to_owned(),
@@ -300,7 +302,7 @@ fn drive(
             Some(Candidate { id, provider, timeout, retry, in_flight, failures, rates })
         })
         .collect();
-    let prices: Vec<_> = plan.suite.candidates.iter().map(|candidate| candidate.price.clone()).collect();
+    let prices: Vec<_> = plan.candidates.iter().map(|candidate| candidate.pricing.price.clone()).collect();
     let spend = move |candidate: usize, record: &crate::types::Record| -> Option<Decimal> {
         let response = record.outcome.as_ref().ok()?;
         response.cost_usd.or_else(|| crate::price::cost(prices[candidate].as_ref()?, &response.usage).ok())

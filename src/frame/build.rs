@@ -29,8 +29,8 @@ pub struct Layout {
     pub samples: Vec<std::sync::Arc<str>>,
     /// Ids of the candidates, in the order of the suite.
     pub candidates: Vec<String>,
-    /// What each candidate's answers cost.
-    pub prices: Vec<Option<Price>>,
+    /// What each candidate's answers cost, or why that is not known.
+    pub prices: Vec<Result<Price, String>>,
     /// Repeats of each sample.
     pub repeats: usize,
     /// The scorers' metrics, in order.
@@ -94,7 +94,7 @@ impl Facts {
     ///
     /// Time per output token is (end − first chunk) ÷ (output tokens − 1), as JSONSchemaBench and the serving
     /// benchmarks define it; it needs a streamed answer and at least two reported tokens.
-    pub fn of(record: &Record, marks: &[Mark], price: Option<&Price>) -> Facts {
+    pub fn of(record: &Record, marks: &[Mark], price: &Result<Price, String>) -> Facts {
         let retries = record.retried.len() as u64;
         let response = match &record.outcome {
             Ok(response) => response,
@@ -126,15 +126,15 @@ impl Facts {
         };
         let cost = match (response.cost_usd, price) {
             (Some(cost), _) => Some(Ok(cost)),
-            (None, Some(price)) if price.per_hour_usd.is_some() && timing.is_none() => {
+            (None, Ok(price)) if price.per_hour_usd.is_some() && timing.is_none() => {
                 Some(Err("a price by the hour needs measured or recorded times".to_owned()))
             }
-            (None, Some(price)) => match price::cost(price, &response.usage) {
+            (None, Ok(price)) => match price::cost(price, &response.usage) {
                 // What the machine costs is added when all times are known.
                 Err(NoCost::NoPrice | NoCost::PerHour) if price.per_hour_usd.is_some() => None,
                 cost => Some(cost.map_err(|reason| reason.to_string())),
             },
-            (None, None) => Some(Err("no price given".to_owned())),
+            (None, Err(reason)) => Some(Err(reason.clone())),
         };
         Facts {
             failure: None,
@@ -210,7 +210,7 @@ impl Builder {
             .prices
             .iter()
             .map(|price| {
-                let is_hourly = price.as_ref().is_some_and(|price| price.per_hour_usd.is_some());
+                let is_hourly = price.as_ref().is_ok_and(|price| price.per_hour_usd.is_some());
                 Columns {
                     state: vec![State::Dropped; tasks],
                     retries: vec![0; tasks],
@@ -277,7 +277,7 @@ impl Builder {
         self.layout.unmarkable = unmarkable(&self.layout, &self.columns);
         let layout = self.layout;
         let candidates =
-            layout.prices.iter().zip(self.columns).map(|(price, columns)| columns.finish(&layout, price.as_ref()));
+            layout.prices.iter().zip(self.columns).map(|(price, columns)| columns.finish(&layout, price.as_ref().ok()));
         let candidates = candidates.collect();
         RunFrame { layout, candidates }
     }

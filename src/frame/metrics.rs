@@ -61,7 +61,23 @@ pub(super) fn all(layout: &Layout, candidate: &CandidateFrame, settings: &Settin
         // A mean over those answers whose cost happens to be known would be a mean of something else.
         cost = Estimate { value: None, lower: None, upper: None, reason: Some(reason.clone()), ..cost };
     }
-    estimates.push(cost);
+    let thousand = |figure: Option<f64>| figure.map(|figure| figure * 1000.0);
+    let per_thousand = Estimate {
+        name: "cost_per_1k_requests_usd".to_owned(),
+        value: thousand(cost.value),
+        lower: thousand(cost.lower),
+        upper: thousand(cost.upper),
+        at_worst: AtWorst {
+            lower: thousand(cost.at_worst.lower),
+            upper: thousand(cost.at_worst.upper),
+            ..cost.at_worst
+        },
+        ..cost.clone()
+    };
+    estimates.extend([cost, per_thousand]);
+    if layout.metrics.first().is_some_and(|metric| metric.is_binary) {
+        estimates.push(own.cost_per_correct(reason));
+    }
     estimates
 }
 
@@ -98,6 +114,63 @@ impl Own<'_> {
     fn mean(&self, name: &str, column: &str, unit: Unit, if_empty: &str) -> Estimate {
         let values = self.candidate.per_sample(column, self.layout.repeats);
         self.of_samples(name, unit, false, &values, if_empty)
+    }
+
+    /// Dollars per right answer: all costs ÷ all marks of the suite's first scorer, over the samples that have both. What
+    /// failed, or could not be marked for another reason than a missing target, is lost: it could have cost anything.
+    fn cost_per_correct(&self, if_unknown: &str) -> Estimate {
+        let confidence = self.settings.confidence;
+        let repeats = self.layout.repeats;
+        let costs = self.candidate.per_sample("cost_usd", repeats);
+        let marks = self.candidate.per_sample(&mark_column(0), repeats);
+        let pairs = costs.iter().zip(&marks).map(|(cost, mark)| cost.zip(*mark));
+        let pairs: Vec<Option<(f64, f64)>> = pairs.collect();
+        let (cost, right): (Vec<f64>, Vec<f64>) = pairs.iter().flatten().copied().unzip();
+        let n = cost.len() as u64;
+        let is_lost = |sample: &usize| pairs[*sample].is_none() && !self.layout.is_unmarkable(0, *sample);
+        let mut estimate = Estimate {
+            name: "cost_per_correct_usd".to_owned(),
+            unit: Unit::Usd,
+            value: None,
+            lower: None,
+            upper: None,
+            confidence,
+            n,
+            missing: pairs.len() as u64 - n,
+            at_worst: AtWorst { lost: (0..pairs.len()).filter(is_lost).count() as u64, lower: None, upper: None },
+            method: Method::RatioOfMeans,
+            reason: None,
+        };
+        let total: f64 = right.iter().sum();
+        if self.candidate.cost_reason.is_some() || n == 0 {
+            let is_unmarked = self.candidate.cost_reason.is_none() && costs.iter().any(Option::is_some);
+            estimate.reason = Some(if is_unmarked { "nothing was scored" } else { if_unknown }.to_owned());
+            return estimate;
+        }
+        if total == 0.0 {
+            estimate.reason = Some("no answer was right".to_owned());
+            return estimate;
+        }
+        estimate.value = Some(cost.iter().sum::<f64>() / total);
+        let clusters = self.layout.clusters.as_ref().map(|clusters| {
+            let of_pairs = clusters.iter().zip(&pairs).filter(|(_, pair)| pair.is_some());
+            of_pairs.map(|(cluster, _)| *cluster).collect::<Vec<u32>>()
+        });
+        let ratio = match &clusters {
+            Some(clusters) => stats::clustered_ratio_of_means(&cost, &right, clusters, confidence),
+            None => stats::ratio_of_means(&cost, &right, confidence),
+        };
+        match ratio {
+            Some(ratio) => {
+                (estimate.value, estimate.upper) = (Some(ratio.ratio), Some(ratio.interval.upper));
+                estimate.lower = Some(ratio.interval.lower.max(0.0));
+            }
+            None => {
+                let unit = if clusters.is_some() { "clusters" } else { "samples" };
+                estimate.reason = Some(format!("no interval: fewer than two {unit} were observed"));
+            }
+        }
+        estimate
     }
 
     /// A share or a mean over samples. Yes/no marks of independent samples get Wilson's interval, everything else Student's

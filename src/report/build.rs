@@ -4,7 +4,7 @@ use crate::gate::{self, Judgement, Verdict};
 use crate::report::words;
 use crate::report::{CandidateReport, ComparisonReport, FORMAT, GateReport, Note, Report, Weights};
 use crate::suite::GateSpec;
-use crate::types::Summary;
+use crate::types::{Pricing, Summary};
 
 /// What a report says beside figures and judgements.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct Frontmatter {
 pub struct Answerer {
     /// In words.
     pub provider: String,
+    /// What its answers are priced by.
+    pub pricing: Pricing,
     /// Its weights, when they are on this machine.
     pub weights: Option<Weights>,
 }

@@ -10,7 +10,7 @@ use crate::suite::GateSpec;
 use crate::suite::spec::NonInferiorSpec;
 use crate::types::{
     AtWorst, CandidateSummary, ClassFigures, Comparison, Confusion, ConfusionCell, Counts, Discordant, Estimate,
-    FailureKind, Flip, Method, Unit,
+    FailureKind, Flip, Method, Price, PriceOrigin, Pricing, Unit,
 };
 
 /// The id of the failing candidate: wide characters and a bit of everything that forms take for markup.
@@ -363,7 +363,20 @@ pub(crate) fn rich() -> Report {
         unscored: 7,
     });
     odd.confusions = vec![confusion()];
-    let answerer = |provider: &str, weights| Answerer { provider: provider.to_owned(), weights };
+    let priced = Pricing {
+        from: Some(PriceOrigin::Book),
+        price: Some(Price { per_request_usd: Some(Decimal::new(5, 3)), ..Price::default() }),
+        provider: Some("openai".to_owned()),
+        model: Some("gpt-5-mini".to_owned()),
+        source: Some("litellm 2026-07-24".to_owned()),
+        as_of: Some("2026-07-24".to_owned()),
+        ..Pricing::default()
+    };
+    let unpriced = Pricing { reason: Some("no price given".to_owned()), ..Pricing::default() };
+    let answerer = |provider: &str, weights: Option<Weights>| {
+        let pricing = if provider.starts_with("openai") { priced.clone() } else { unpriced.clone() };
+        Answerer { provider: provider.to_owned(), pricing, weights }
+    };
     let weights = Weights {
         architecture: "llama".to_owned(),
         format: "gguf".to_owned(),

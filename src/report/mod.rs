@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::types::{
-    CandidateSummary, Comparison, Confusion, Counts, Discordant, Estimate, FailureKind, Flip, Method, Unit,
+    CandidateSummary, Comparison, Confusion, Counts, Discordant, Estimate, FailureKind, Flip, Method, Pricing, Unit,
 };
 use crate::util::atomic;
 
@@ -106,6 +106,9 @@ pub struct CandidateReport {
     pub spend_usd: Option<String>,
     /// Why `spend_usd` is null.
     pub spend_reason: Option<String>,
+    /// What its answers are priced by, and who says so; null in reports of versions before price books.
+    #[serde(default)]
+    pub pricing: Option<Pricing>,
     /// Every figure.
     pub metrics: Vec<Metric>,
     /// One table per `label` scorer.
@@ -293,6 +296,7 @@ impl CandidateReport {
             retries: summary.retries,
             spend_usd: summary.spend_usd.map(|spend| spend.normalize().to_string()),
             spend_reason: summary.spend_reason.clone(),
+            pricing: Some(answerer.pricing),
             metrics: summary.metrics.iter().map(Metric::of).collect(),
             confusions: summary.confusions.clone(),
         }

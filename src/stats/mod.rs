@@ -32,7 +32,7 @@ pub use power::{
 };
 pub use proportion::{clopper_pearson, exact_upper, wilson};
 pub use quantile::{QuantileInterval, min_n_for_upper_bound, quantile, quantile_interval};
-pub use ratio::{RatioEstimate, paired_log_ratio, ratio_of_means};
+pub use ratio::{RatioEstimate, clustered_ratio_of_means, paired_log_ratio, ratio_of_means};
 
 /// A closed interval of real numbers, both ends finite and `lower <= upper`.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,7 +1,7 @@
 //! Ratios: of two means over the same cases (cost per success), and of paired measurements (latency).
 
 use super::Interval;
-use super::mean::mean;
+use super::mean::{clustered_mean, mean};
 use super::normal::{t_quantile, z};
 
 /// A ratio with its interval.
@@ -42,6 +42,30 @@ pub fn ratio_of_means(numerator: &[f64], denominator: &[f64], confidence: f64) -
     Some(RatioEstimate { ratio, se, df, n: n as u64, interval })
 }
 
+/// The same over cases that come in clusters: the linearised deviations (x − R·y)/ȳ, whose mean is 0, get the error of a
+/// clustered mean ([`clustered_mean`](super::clustered_mean)), with clusters − 1 degrees of freedom.
+///
+/// `None` below 2 clusters, and as for [`ratio_of_means`].
+pub fn clustered_ratio_of_means(
+    numerator: &[f64],
+    denominator: &[f64],
+    cluster_of: &[u32],
+    confidence: f64,
+) -> Option<RatioEstimate> {
+    let n = numerator.len();
+    if n < 2 || denominator.len() != n {
+        return None;
+    }
+    let sum: f64 = denominator.iter().sum();
+    let ratio = numerator.iter().sum::<f64>() / sum;
+    let centre = sum / n as f64;
+    let deviations: Vec<f64> = numerator.iter().zip(denominator).map(|(x, y)| (x - ratio * y) / centre).collect();
+    let deviation = clustered_mean(&deviations, cluster_of, confidence)?;
+    let half = t_quantile(0.5 + confidence / 2.0, deviation.df)? * deviation.se;
+    let interval = Interval::checked(ratio - half, ratio + half)?;
+    Some(RatioEstimate { ratio, se: deviation.se, df: deviation.df, n: n as u64, interval })
+}
+
 /// The typical factor from baseline to candidate over paired measurements: the geometric mean of candidate ÷ baseline,
 /// with Student's t on the logarithms. Below 1 the candidate is less (faster, shorter, cheaper).
 ///
@@ -80,6 +104,27 @@ mod tests {
         near(estimate.interval.lower, 0.018 - half, 1e-8);
         near(estimate.interval.upper, 0.018 + half, 1e-8);
         assert_eq!((estimate.n, estimate.df), (8, 7.0));
+    }
+
+    #[test]
+    fn cost_per_success_in_clusters() {
+        let cost = [0.010, 0.012, 0.009, 0.030, 0.011, 0.010, 0.014, 0.012];
+        let right = [1., 1., 0., 1., 1., 0., 1., 1.];
+        // Clusters of one: the same error but for the factor C/(C−1), which is n/(n−1) there, too.
+        let single: Vec<u32> = (0..8).collect();
+        let estimate = clustered_ratio_of_means(&cost, &right, &single, 0.95).unwrap();
+        six(estimate.se, 0.004086);
+        assert_eq!((estimate.n, estimate.df), (8, 7.0));
+        // Pairs: deviations (x − 0.018·y)/0.75 summed by pair are −14, 21, 3, −10 thousandths ÷ 0.75, and
+        // √(4/3·(196 + 441 + 9 + 100))/0.75/8 thousandths are 0.005256.
+        let pairs = [0, 0, 1, 1, 2, 2, 3, 3];
+        let estimate = clustered_ratio_of_means(&cost, &right, &pairs, 0.95).unwrap();
+        near(estimate.ratio, 0.018, 1e-15);
+        six(estimate.se, 0.005256);
+        assert_eq!(estimate.df, 3.0);
+        assert_eq!(clustered_ratio_of_means(&cost, &right, &[0; 8], 0.95), None);
+        assert_eq!(clustered_ratio_of_means(&cost, &[0.0; 8], &pairs, 0.95), None);
+        assert_eq!(clustered_ratio_of_means(&cost, &right, &pairs[1..], 0.95), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::store::{StoreError, check_format};
+use crate::types::Pricing;
 use crate::util::atomic;
 use crate::util::digest::Digest;
 
@@ -63,6 +64,9 @@ pub struct Identity {
     /// Of weights on this machine: files with their digests, quantisation, parameters, threads, device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<serde_json::Value>,
+    /// What its answers are priced by, and where that comes from; `None` in runs of versions before price books.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pricing: Option<Pricing>,
 }
 
 /// One session of a run.

@@ -19,7 +19,7 @@ mod words;
 
 pub use document::Document;
 pub use node::{Spot, Step};
-pub use parse::{MAX_BYTES, parse};
+pub use parse::{FileKind, MAX_BYTES, parse, parse_as};
 pub use prompt::{Part, Prompt, PromptFault};
 pub use rules::{BUILT_IN, check, is_share, names_variable};
 pub use schema::suite_schema;

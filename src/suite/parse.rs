@@ -9,6 +9,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
+use serde::de::DeserializeOwned;
 
 use crate::suite::document::Document;
 use crate::suite::mend::{self, MAX_FAULTS};
@@ -29,27 +30,49 @@ const MAX_NODES: usize = 250_000;
 /// How many bytes of text a file may hold, each use of an alias counted in full.
 const MAX_TEXT: usize = 4 * MAX_BYTES;
 
+/// What a file is, for messages.
+#[derive(Debug, Clone, Copy)]
+pub struct FileKind {
+    /// `suite`
+    pub name: &'static str,
+    /// Its main keys, in backticks.
+    pub keys: &'static str,
+    /// What to do about an empty one.
+    pub if_empty: &'static str,
+}
+
+const SUITE: FileKind = FileKind {
+    name: "suite",
+    keys: "`name`, `dataset`, `candidates`",
+    if_empty: "`evalctl init` writes one to start from",
+};
+
 /// Reads a suite. Without faults the suite is what the file says. With faults it is what is left, with stand-ins where
 /// something required was missing, so that the rest can be checked too ([`Document::is_sure`] tells them apart); it is
 /// `None` when there is nothing to check.
 pub fn parse(file: &Path, bytes: &[u8]) -> (Document, Option<Suite>, Faults) {
+    parse_as(&SUITE, file, bytes)
+}
+
+/// Reads a file of another kind than a suite, in the same way.
+pub fn parse_as<T: DeserializeOwned>(kind: &FileKind, file: &Path, bytes: &[u8]) -> (Document, Option<T>, Faults) {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let mut faults = Faults::new();
-    let text = match text(file, bytes) {
+    let text = match text(kind, file, bytes) {
         Ok(text) => text,
         Err(fault) => return (Document::new(file, ""), None, (*fault).into()),
     };
     let mut document = Document::new(file, text);
-    let tree = match Builder::new(&document, &mut faults).run(text) {
+    let tree = match Builder::new(kind, &document, &mut faults).run(text) {
         Ok(Some(root)) if matches!(root.kind, Kind::Map(_)) => Ok(root),
         Ok(Some(root)) if !matches!(root.kind, Kind::Null) => {
-            let message = format!("expected a mapping with `name`, `dataset`, `candidates`, found {}", root.describe());
+            let message = format!("expected a mapping with {}, found {}", kind.keys, root.describe());
             Err(document.fault_at(root.spot, message))
         }
-        Ok(_) => Err(document.file_fault("the suite is empty").help("`evalctl init` writes one to start from")),
+        Ok(_) => Err(document.file_fault(format!("the {} is empty", kind.name)).help(kind.if_empty)),
         Err(fault) => Err(*fault),
     };
-    let suite = match tree {
+    let value = match tree {
         Ok(root) => {
             document.root = root;
             mend::read(&mut document, &mut faults)
@@ -64,7 +87,7 @@ pub fn parse(file: &Path, bytes: &[u8]) -> (Document, Option<Suite>, Faults) {
         faults.0.truncate(MAX_FAULTS);
         faults.push(document.file_fault(format!("there may be more faults: only {MAX_FAULTS} are shown")));
     }
-    (document, suite, faults)
+    (document, value, faults)
 }
 
 /// Puts faults in the order of their places, those without a line last.
@@ -73,9 +96,9 @@ pub(crate) fn sort(faults: &mut Faults) {
 }
 
 /// The bytes as text that YAML allows.
-fn text<'a>(file: &Path, bytes: &'a [u8]) -> Result<&'a str, Stop> {
+fn text<'a>(kind: &FileKind, file: &Path, bytes: &'a [u8]) -> Result<&'a str, Stop> {
     if bytes.len() > MAX_BYTES {
-        let message = format!("a suite of {} bytes is longer than {MAX_BYTES}", bytes.len());
+        let message = format!("a {} of {} bytes is longer than {MAX_BYTES}", kind.name, bytes.len());
         return Err(Box::new(Fault::new(Place::file(file), message)));
     }
     let (valid, rest) = match std::str::from_utf8(bytes) {
@@ -95,9 +118,9 @@ fn text<'a>(file: &Path, bytes: &'a [u8]) -> Result<&'a str, Stop> {
     let line = document.height();
     let column = document.line(line).unwrap_or_default().chars().count() as u64 + 1;
     let help = if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
-        "the file looks like UTF-16: save it as UTF-8"
+        "the file looks like UTF-16: save it as UTF-8".to_owned()
     } else {
-        "a suite is UTF-8 text"
+        format!("a {} is UTF-8 text", kind.name)
     };
     Err(Box::new(document.fault_at(Spot { line, column }, message).help(help)))
 }
@@ -113,6 +136,7 @@ type Stop = Box<Fault>;
 
 /// Builds the tree from the library's events, without recursion.
 struct Builder<'a> {
+    kind: &'a FileKind,
     document: &'a Document,
     faults: &'a mut Faults,
     open: Vec<Open>,
@@ -152,9 +176,9 @@ struct Key {
 }
 
 impl<'a> Builder<'a> {
-    fn new(document: &'a Document, faults: &'a mut Faults) -> Builder<'a> {
+    fn new(kind: &'a FileKind, document: &'a Document, faults: &'a mut Faults) -> Builder<'a> {
         let total = Size::default();
-        Builder { document, faults, open: Vec::new(), root: None, anchors: HashMap::new(), total }
+        Builder { kind, document, faults, open: Vec::new(), root: None, anchors: HashMap::new(), total }
     }
 
     /// The tree of the only document; `None` when there is none.
@@ -166,9 +190,10 @@ impl<'a> Builder<'a> {
             match event {
                 Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
                 Event::DocumentStart(_) if has_document => {
+                    let name = self.kind.name;
                     self.report(|document| {
                         let fault = document.fault_at(spot, "a second document begins here");
-                        fault.help("a suite is one document: one file, one suite")
+                        fault.help(format!("a {name} is one document: one file, one {name}"))
                     });
                     break;
                 }
@@ -307,8 +332,9 @@ impl<'a> Builder<'a> {
 
     fn tag(&mut self, tag: Option<&Tag>, spot: Spot) -> bool {
         let Some(tag) = tag else { return false };
+        let name = self.kind.name;
         self.report(|document| {
-            let message = format!("the tag `{}` has no meaning in a suite", text::shorten(&tag.to_string(), 60));
+            let message = format!("the tag `{}` has no meaning in a {name}", text::shorten(&tag.to_string(), 60));
             document.fault_at(spot, message).help("remove it: quotes make a string of anything")
         });
         true

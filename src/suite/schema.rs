@@ -40,7 +40,11 @@ mod tests {
                 {
                     "id": "open", "openai": { "base_url": "http://127.0.0.1:8000/v1", "model": "Qwen3-32B" },
                     "params": { "temperature": 0, "max_output_tokens": 256, "seed": 1 },
-                    "structured": "json_schema", "price": { "per_hour_usd": 3.13 },
+                    "structured": "json_schema", "is_batch": true,
+                    "price": {
+                        "per_hour_usd": 3.13, "input_per_mtok_usd": "0.15", "cache_write_1h_per_mtok_usd": 1,
+                        "tiers": [{ "above_input_tokens": 200000, "input_per_mtok_usd": 0.3 }], "batch_factor": 0.5
+                    },
                     "timeout": "120s", "retries": 3, "in_flight": 8, "headers": { "x-team": "a" }
                 }
             ],
@@ -54,6 +58,8 @@ mod tests {
                 { "metric": "label", "non_inferior": { "margin": 0.02 } }, { "metric": "schema", "at_least": 0.99 },
                 { "metric": "latency_ms.p95", "at_most": 1500 }, { "metric": "cost_usd", "at_most_ratio": 0.5 }
             ],
+            "prices": "prices.yaml",
+            "price_max_age": "90d",
             "repeats": 1,
             "pacing": { "closed": { "in_flight": 16 } },
             "limits": { "max_failures": "5%", "deadline": "30m" },

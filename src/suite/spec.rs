@@ -48,6 +48,12 @@ pub struct Suite {
     /// When to stop early.
     #[serde(default)]
     pub limits: LimitsSpec,
+    /// File of prices, relative to the suite file; its rows come before those of the price book that comes with evalctl.
+    #[serde(default)]
+    pub prices: Option<String>,
+    /// Age of a price, at the start of a run, from which on the report says so; default 180 days.
+    #[serde(default)]
+    pub price_max_age: Option<HumanDuration>,
     /// Seed of everything random: bootstrap, retry jitter, and selection where it has no seed of its own.
     #[serde(default)]
     pub seed: u64,
@@ -161,9 +167,13 @@ macro_rules! candidate_spec {
             /// How the service is asked for `output.schema`.
             #[serde(default)]
             pub structured: Structured,
-            /// What its answers cost.
+            /// What its answers cost; default: what the suite's `prices` or the price book list for the model of the
+            /// service.
             #[serde(default)]
             pub price: Option<Price>,
+            /// Whether its answers are billed as a batch: at the price times its `batch_factor`.
+            #[serde(default)]
+            pub is_batch: bool,
             /// How long one attempt may take; default 120s.
             #[serde(default)]
             pub timeout: Option<HumanDuration>,

@@ -45,7 +45,7 @@ pub enum Method {
     ClusteredPairedT,
     /// Student's t on paired logarithms of ratios.
     PairedLogRatio,
-    /// Linearised ratio of two paired means.
+    /// Linearised ratio of two paired means, cluster-robust where samples are clustered.
     RatioOfMeans,
     /// Exact count or sum: no interval applies.
     Exact,

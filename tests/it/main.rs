@@ -19,6 +19,8 @@ mod hostile;
 mod http;
 #[cfg(feature = "local")]
 mod local;
+mod price_sources;
+mod prices;
 mod provider;
 mod readme;
 #[cfg(feature = "local")]

@@ -10,7 +10,7 @@ use crate::suite::spec::{
     CandidateSpec, CommandSpec, LocalSpec, ProviderSpec, RecordedSpec, ScriptedSpec, ServiceSpec,
 };
 use crate::suite::values::HumanDuration;
-use crate::types::{Params, Price};
+use crate::types::{Params, Price, PriceFault};
 use crate::util::text;
 
 /// The most repetitions of a failed attempt.
@@ -113,12 +113,11 @@ impl Rules<'_> {
             }
         }
         self.params(index, &candidate.params);
-        if candidate.price == Some(Price::default()) {
-            self.fault_help(
-                &at!["candidates", index, "price"],
-                "`price` names no amount",
-                "add `input_per_mtok_usd` and `output_per_mtok_usd`, `per_request_usd` or `per_hour_usd`",
-            );
+        for PriceFault { tier, key, message, help } in candidate.price.iter().flat_map(Price::faults) {
+            let mut path = at!["candidates", index, "price"].to_vec();
+            path.extend(tier.iter().flat_map(|tier| at!["tiers", *tier]));
+            path.extend(key.map(Step::Key));
+            self.fault_help(&path, message, help);
         }
         self.wait(&at!["candidates", index, "timeout"], "timeout", candidate.timeout, false);
         if candidate.retries.is_some_and(|retries| retries > MAX_RETRIES) {

@@ -8,7 +8,16 @@ use crate::suite::rules::{Rules, shown};
 use crate::suite::spec::{ContainsSpec, ExtractSpec, GateSpec, LabelSpec, NumberSpec, ScorerSpec};
 use crate::util::text;
 
-/// The metrics that need no scorer, per candidate. `cost_usd` and the token counts are means per request.
+/// Dollars per right answer, by the marks of the suite's first scorer.
+const COST_PER_CORRECT: &str = "cost_per_correct_usd";
+
+/// Built-in metrics that are not compared with the baseline, with what is instead.
+const NOT_COMPARED: [(&str, &str); 2] = [
+    ("cost_per_1k_requests_usd", "it is `cost_usd` times a thousand: compare that"),
+    (COST_PER_CORRECT, "gate it by `at_most`, or compare `cost_usd`"),
+];
+
+/// The metrics that are built in, per candidate. `cost_usd` and the token counts are means per request.
 pub const BUILT_IN: &[&str] = &[
     "failure_rate",
     "truncation_rate",
@@ -30,6 +39,8 @@ pub const BUILT_IN: &[&str] = &[
     "input_tokens",
     "output_tokens",
     "cost_usd",
+    "cost_per_1k_requests_usd",
+    COST_PER_CORRECT,
 ];
 
 /// Whether a metric is a share, from 0 to 1: everything that scorers make, and the rates.
@@ -325,10 +336,23 @@ impl Rules<'_> {
     }
 
     fn compared(&mut self, index: usize, gate: &GateSpec) {
+        if gate.metric == COST_PER_CORRECT
+            && self.suite.scorers.is_empty()
+            && self.document.is_sure_throughout(&at!["scorers"])
+        {
+            let message = format!("`{COST_PER_CORRECT}` needs a scorer, and the suite has none");
+            self.fault_help(&at!["gates", index, "metric"], message, "the first scorer says what is right");
+        }
         let relative = [("at_most_ratio", gate.at_most_ratio.is_some()), ("non_inferior", gate.non_inferior.is_some())]
             .into_iter()
             .find(|(_, is_given)| *is_given)
             .map(|(key, _)| key);
+        if let Some(key) = relative
+            && let Some((metric, help)) = NOT_COMPARED.iter().find(|(name, _)| *name == gate.metric)
+        {
+            let message = format!("`{metric}` is not compared with the baseline");
+            self.fault_help(&at!["gates", index, key], message, *help);
+        }
         let baseline = self.suite.baseline.as_deref();
         if let Some(key) = relative
             && baseline.is_none()

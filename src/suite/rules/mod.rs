@@ -72,6 +72,9 @@ impl<'a> Rules<'a> {
 
     fn suite(&mut self) {
         self.name(&at!["name"], &self.suite.name);
+        if self.suite.price_max_age.is_some_and(|age| age.0 < Duration::from_secs(86_400)) {
+            self.fault(&at!["price_max_age"], "`price_max_age` must be at least a day, such as `90d`");
+        }
         if self.suite.repeats == 0 {
             self.fault(&at!["repeats"], "`repeats` must be at least 1");
         }
