@@ -1,11 +1,12 @@
 """Compares evalctl's decoder with transformers', logit by logit, at f32 on the CPU.
 
-    python models/parity.py                       random weights of every family, as a folder and as a GGUF file
-    python models/parity.py WEIGHTS PROMPTS.json  real weights (a folder), greedy answers to a list of texts
+    python models/parity.py                         random weights of every family, as a folder and as a GGUF file
+    python models/parity.py WEIGHTS [PROMPTS.json]  real weights (a folder), greedy answers to a list of texts, or to
+                                                    the first hundred tickets of datasets/support-triage
 
 Needs torch, transformers, tokenizers, accelerate, gguf and numpy (tried with 2.15, 5.23, 0.23, 1.13, 0.19 and 2.4), and
-cargo: evalctl's side is the unit test `logits_for_a_reference_program`. Ends with 1 when a logit is off by more than 1e-3, or fewer than
-99 of 100 greedy answers are the same.
+cargo: evalctl's side is the unit test `logits_for_a_reference_program`. Ends with 1 when a logit is off by more than
+1e-3, or fewer than 99 of 100 greedy answers are the same.
 """
 
 import json
@@ -272,6 +273,9 @@ def main():
     torch.set_num_threads(1)
     if len(sys.argv) == 1:
         return random_weights(program())
+    if len(sys.argv) == 2:
+        golden = (ROOT / "datasets/support-triage/data.jsonl").read_text(encoding="utf-8").splitlines()
+        return real_weights(program(), Path(sys.argv[1]), [json.loads(line)["ticket"] for line in golden[:100]])
     if len(sys.argv) == 3:
         return real_weights(program(), Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text()))
     sys.exit(__doc__)

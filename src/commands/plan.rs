@@ -284,6 +284,9 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
         let draft = work.candidate(spec, *position, &suite, &asking, options.is_live);
         drafts.extend(draft.map(|draft| work.priced(draft, prices.as_ref(), options.is_priced)));
     }
+    if suite.limits.max_usd.is_some() && options.is_live {
+        work.bounded(&drafts);
+    }
     let read = work.dataset(&suite, options.limit, &asking, &drafts);
     if let Some((_, scan, _)) = &read {
         let tasks = scan.samples.saturating_mul(u64::from(suite.repeats)).saturating_mul(suite.candidates.len() as u64);
@@ -502,6 +505,16 @@ impl Work<'_> {
             Err(faults) => {
                 self.of_file(&at!["prices"], faults);
                 None
+            }
+        }
+    }
+
+    /// Money can be bounded only where it is known what a request costs.
+    fn bounded(&mut self, drafts: &[Draft]) {
+        for draft in drafts.iter().filter(|draft| draft.dialect.is_some()) {
+            if let Err(reason) = draft.pricing.price() {
+                let message = format!("`limits.max_usd` needs the price of candidate `{}`: {reason}", draft.spec.id);
+                self.fault_help(&at!["limits", "max_usd"], message, Some("give the candidate a `price`".to_owned()));
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::commands::plan::{self, Options, Pace, Plan};
 use crate::commands::session::{self, Done, Ended};
 use crate::commands::signals::Signals;
 use crate::commands::{World, finish, show, source, weights};
-use crate::engine::{Candidate, FailureBudget, Rules, Stop};
+use crate::engine::{Candidate, FailureBudget, Ledger, Rules, Stop};
 use crate::report::{Progress, ProgressKind, STOPPING};
 use crate::store::{
     Folder, Identity, Manifest, RUN_FORMAT, RecordReader, RecordWriter, Session, StoreError, latest, new_folder,
@@ -239,27 +239,34 @@ struct Found {
     failed: Vec<u64>,
     /// Where the run's clock goes on.
     clock_base: Duration,
+    /// Dollars that all its answers cost, and what is held for failures that may have been billed.
+    spent: Decimal,
 }
 
 /// Reads the records of earlier sessions. A failure is a result too: it is asked again only when `retry_failed`.
 fn look_through(folder: &Folder, plan: &Plan, retry_failed: bool) -> Result<Found, CommandError> {
-    let mut found =
-        Found { done: Done::none(plan), failed: vec![0; plan.candidates.len()], clock_base: Duration::ZERO };
+    let mut found = Found {
+        done: Done::none(plan),
+        failed: vec![0; plan.candidates.len()],
+        clock_base: Duration::ZERO,
+        spent: Decimal::ZERO,
+    };
     let Some(mut reader) = RecordReader::open(folder.path())? else { return Ok(found) };
     let positions = Positions::of(plan);
     let mut failures = std::collections::HashMap::new();
     let mut block = Vec::new();
     while reader.block(BLOCK, &mut block)? {
         let lines: Vec<&[u8]> = block.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
-        let seen: Vec<(Option<Position>, bool, Duration)> = lines
+        let seen: Vec<(Option<Position>, bool, Duration, Decimal)> = lines
             .into_par_iter()
             .filter_map(|line| {
                 let record = RecordReader::parse(line)?;
                 let end = record.timing.as_ref().map_or(Duration::ZERO, |timing| timing.sent + timing.done);
-                Some((positions.find(&record), record.outcome.is_ok(), end))
+                Some((positions.find(&record), record.outcome.is_ok(), end, cost_of(&record, plan)))
             })
             .collect();
-        for (position, is_answered, end) in seen {
+        for (position, is_answered, end, cost) in seen {
+            found.spent = found.spent.checked_add(cost).unwrap_or(Decimal::MAX);
             found.clock_base = found.clock_base.max(end);
             let Some(Position { sample, candidate, repeat }) = position else { continue };
             if is_answered {
@@ -278,6 +285,16 @@ fn look_through(folder: &Folder, plan: &Plan, retry_failed: bool) -> Result<Foun
     Ok(found)
 }
 
+/// What a stored record took of the run's money.
+fn cost_of(record: &crate::types::Record, plan: &Plan) -> Decimal {
+    let held = record.held_usd.unwrap_or_default();
+    let Ok(response) = &record.outcome else { return held };
+    let candidate = plan.candidates.iter().find(|candidate| candidate.id == record.key.candidate);
+    let price = candidate.and_then(|candidate| candidate.pricing.price().ok());
+    let cost = response.cost_usd.or_else(|| crate::price::cost(price?, &response.usage).ok());
+    cost.unwrap_or_default() + held
+}
+
 /// Sends what is open.
 fn drive(
     args: &RunArgs,
@@ -287,7 +304,7 @@ fn drive(
     signals: &Signals,
     world: &mut World<'_>,
 ) -> io::Result<Ended> {
-    let Found { done, failed, clock_base } = found;
+    let Found { done, failed, clock_base, spent } = found;
     let total = plan.cases.len() as u64 * u64::from(plan.suite.repeats);
     let lines = plan.candidates.iter().enumerate();
     let lines = lines.map(|(index, candidate)| (candidate.id.to_string(), total, done.of(index))).collect();
@@ -299,7 +316,8 @@ fn drive(
             let Pace { timeout, retry, in_flight, rates, allowed } = candidate.pace;
             let failures = FailureBudget::new(allowed, failed);
             let (id, provider) = (Arc::clone(&candidate.id), candidate.live.take()?);
-            Some(Candidate { id, provider, timeout, retry, in_flight, failures, rates })
+            let price = candidate.pricing.price().ok().cloned();
+            Some(Candidate { id, provider, timeout, retry, in_flight, failures, rates, price })
         })
         .collect();
     let prices: Vec<_> = plan.candidates.iter().map(|candidate| candidate.pricing.price.clone()).collect();
@@ -314,6 +332,7 @@ fn drive(
         deadline: plan.suite.limits.deadline(),
         clock: Clock::resuming(clock_base),
         redactor: plan.redactor.clone(),
+        ledger: plan.suite.limits.max_usd.map(|cap| Ledger::new(cap, spent)),
     };
     let ended = {
         let mut sinks: [&mut (dyn Sink + Send); 2] = [records, &mut progress];
@@ -341,6 +360,10 @@ fn in_words(why: &Stop) -> String {
              mend the cause, or raise `limits.max_failures`",
             crate::util::text::visible(candidate),
             crate::util::text::shorten(last, 300)
+        ),
+        Stop::Money { cap, spent } => format!(
+            "the next request could cost more than is left of `limits.max_usd`: ${spent} of ${cap} is spent\n\
+             raise it to go on"
         ),
         Stop::Source { fault } => format!("the golden set could not be read to its end: {fault}"),
     }

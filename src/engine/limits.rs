@@ -50,11 +50,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long a pace is held before it is doubled, while it is being found.
 const STEP: Duration = Duration::from_millis(500);
 
-/// How long a found pace is held before it is tried faster.
+/// How long a found pace is held before it is tried faster; four times as long after each try that was refused.
 const HOLD: Duration = Duration::from_secs(5);
+const LONGEST_HOLD: Duration = Duration::from_secs(320);
 
 /// What is kept of the last pace that was borne.
-const KEPT: f64 = 0.95;
+const KEPT: f64 = 0.98;
 
 /// By how much a held pace is tried faster.
 const FASTER: f64 = 1.05;
@@ -126,6 +127,14 @@ struct Pace {
     since: Duration,
     /// Whether it is still being found.
     is_rising: bool,
+    /// Answers at this pace.
+    answered: u64,
+    /// Requests that the service takes at once before it looks at the rate: those before the first refusal.
+    burst: f64,
+    /// Seconds in which it recovers from them.
+    recovery: f64,
+    /// How long it is held.
+    hold: Duration,
 }
 
 impl Limiter {
@@ -190,6 +199,13 @@ impl Limiter {
         match heard {
             Heard::Answered(counted) => {
                 self.answered += 1;
+                if let Some(pace) = &mut self.pace {
+                    if now < pace.since {
+                        pace.took_more_at_once();
+                    } else {
+                        pace.answered += 1;
+                    }
+                }
                 self.window = (self.window + 1.0 / self.window).min(self.most);
                 if let (Some(bucket), Some(counted)) = (&mut self.tokens, counted) {
                     bucket.level = (bucket.level + tokens as f64 - counted as f64).min(bucket.most);
@@ -237,24 +253,55 @@ impl Limiter {
             return;
         }
         let until = self.paused_until;
-        let per_s = match &self.pace {
-            // The burst that was taken before the first refusal, over the time that the service wants to recover in.
+        self.pace = Some(match &self.pace {
             None => {
-                let since = self.since.unwrap_or(now);
-                self.answered as f64 / until.saturating_sub(since).as_secs_f64().max(0.1)
+                let recovery = until.saturating_sub(self.since.unwrap_or(now)).as_secs_f64().max(0.1);
+                let burst = self.answered as f64;
+                let per_s = (burst.max(1.0) / recovery).max(SLOWEST);
+                Pace {
+                    per_s,
+                    borne: None,
+                    next: until,
+                    since: until,
+                    is_rising: true,
+                    answered: 0,
+                    burst,
+                    recovery,
+                    hold: HOLD,
+                }
             }
-            Some(Pace { borne: Some(borne), .. }) => borne * KEPT,
-            Some(Pace { per_s, is_rising: true, .. }) => per_s / 2.0,
-            Some(Pace { per_s, is_rising: false, .. }) => per_s * SLOWER,
-        };
-        let is_first = self.pace.is_none();
-        self.pace =
-            Some(Pace { per_s: per_s.max(SLOWEST), borne: None, next: until, since: until, is_rising: is_first });
+            Some(pace) => {
+                let per_s = pace.borne_after_refusal(now).max(SLOWEST);
+                let hold = if pace.is_rising { HOLD } else { (pace.hold * 4).min(LONGEST_HOLD) };
+                Pace { per_s, borne: None, next: until, since: until, is_rising: false, answered: 0, hold, ..*pace }
+            }
+        });
         (self.answered, self.since) = (0, Some(until));
     }
 }
 
 impl Pace {
+    /// An answer came after the first refusal to a request that was sent before it.
+    fn took_more_at_once(&mut self) {
+        if self.is_rising && self.borne.is_none() {
+            self.burst += 1.0;
+            self.per_s = (self.burst / self.recovery).max(SLOWEST);
+        }
+    }
+
+    /// What the service will bear, after it refused at this pace. What it took at this pace beyond the burst that it had
+    /// saved up came at its own rate; the last pace that it bore for a whole step is the least.
+    fn borne_after_refusal(&self, now: Duration) -> f64 {
+        let least = match self.borne {
+            Some(borne) => borne * KEPT,
+            None if self.is_rising => self.per_s / 2.0,
+            None => self.per_s * SLOWER,
+        };
+        let held = now.saturating_sub(self.since).as_secs_f64().max(0.05);
+        let own = (self.answered as f64 - self.burst) / held;
+        least.max(own * KEPT).min(self.per_s * KEPT)
+    }
+
     fn gap(&self) -> Duration {
         Duration::from_secs_f64(1.0 / self.per_s)
     }
@@ -262,13 +309,13 @@ impl Pace {
     /// Makes it faster when it has been borne long enough.
     fn go_on(&mut self, now: Duration) {
         // A slow pace is held for a few requests, at least.
-        let held = if self.is_rising { STEP } else { HOLD }.max(self.gap().saturating_mul(2));
+        let held = if self.is_rising { STEP } else { self.hold }.max(self.gap().saturating_mul(2));
         if now < self.since + held {
             return;
         }
         self.borne = Some(self.per_s);
         self.per_s *= if self.is_rising { 2.0 } else { FASTER };
-        self.since = now;
+        (self.since, self.answered) = (now, 0);
         self.next = self.next.min(now + self.gap());
     }
 }
@@ -324,17 +371,22 @@ mod tests {
         let mut heap: BinaryHeap<std::cmp::Reverse<(Duration, usize, bool)>> =
             (0..slots).map(|slot| std::cmp::Reverse((Duration::ZERO, slot, true))).collect();
         let mut now = Duration::ZERO;
+        let mut heard = vec![answered(); slots];
         while service.taken < tasks {
             let std::cmp::Reverse((at, slot, is_sending)) = heap.pop().unwrap();
             now = at;
             let next = if is_sending {
                 match limiter.ask(now, 100) {
-                    Leave::Go => (now + latency, slot, false),
+                    // Whether it is taken shows at once; an answer takes longer than a refusal.
+                    Leave::Go => {
+                        heard[slot] = service.take(now);
+                        (now + if heard[slot] == answered() { latency } else { ms(1) }, slot, false)
+                    }
                     Leave::Wait(wait) => (now + wait, slot, true),
                     Leave::Full => (now + ms(1), slot, true),
                 }
             } else {
-                limiter.heard(now, 100, service.take(now), Hint::default());
+                limiter.heard(now, 100, heard[slot], Hint::default());
                 (now, slot, true)
             };
             heap.push(std::cmp::Reverse(next));
@@ -345,7 +397,10 @@ mod tests {
 
     #[test]
     fn a_storm_of_refusals_is_ridden_out() {
-        for (per_s, burst) in [(20.0, 5.0), (5.0, 5.0), (100.0, 20.0), (33.0, 1.0), (1.0, 1.0)] {
+        // Without any burst there is nothing to begin with but one a second.
+        for (per_s, burst, most) in
+            [(20.0, 5.0, 1.15), (5.0, 5.0, 1.15), (100.0, 20.0, 1.2), (33.0, 1.0, 1.35), (1.0, 1.0, 1.15)]
+        {
             for slots in [4, 16, 64] {
                 // Half a minute's worth: finding the pace takes a few seconds.
                 let tasks = (per_s * 30.0) as u64;
@@ -355,7 +410,7 @@ mod tests {
                 // What was on its way when the first was refused is lost, whoever sends it.
                 let lost = service.refused.saturating_sub(slots as u64);
                 assert!(lost as f64 <= 0.03 * tasks as f64 + 1.0, "{per_s}/s, {slots} slots: {lost} refused");
-                assert!(took < allowed * 1.15 + 1.0, "{per_s}/s, {slots} slots: {took:.1} s instead of {allowed:.1}");
+                assert!(took < allowed * most, "{per_s}/s, {slots} slots: {took:.1} s instead of {allowed:.1}");
             }
         }
     }

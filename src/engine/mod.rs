@@ -6,23 +6,28 @@
 //! engine knows neither scorers nor files; it sends events to whoever drains the channel.
 
 mod budget;
+mod ledger;
 mod limits;
 mod retry;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rust_decimal::Decimal;
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use budget::FailureBudget;
+pub use ledger::Ledger;
 pub use limits::Rates;
 pub use retry::RetryRule;
 
+use crate::engine::ledger::Reserved;
 use crate::engine::limits::{Heard, Leave, Limiter};
+use crate::price;
 use crate::provider::{Attempted, Provider, Refusal, collect};
-use crate::types::{Attempt, Failure, Record, RunEvent, Slot, Task, Usage};
+use crate::types::{Attempt, Failure, Price, Record, Request, RunEvent, Slot, Task, Usage};
 use crate::util::clock::Clock;
 use crate::util::secret::Redactor;
 
@@ -42,6 +47,8 @@ pub struct Candidate {
     pub failures: FailureBudget,
     /// The suite's own rates.
     pub rates: Rates,
+    /// What its answers cost, as far as it is known before they are there.
+    pub price: Option<Price>,
 }
 
 /// Why a run ended before its tasks did.
@@ -65,6 +72,13 @@ pub enum Stop {
         /// Why the last one failed.
         last: String,
     },
+    /// The next request could have cost more than was left to spend.
+    Money {
+        /// What may be spent, in dollars.
+        cap: Decimal,
+        /// What has been.
+        spent: Decimal,
+    },
     /// The tasks could not be read to their end.
     Source {
         /// What was wrong.
@@ -82,6 +96,8 @@ pub struct Rules {
     pub clock: Clock,
     /// Knows the keys of all candidates and takes them out of what comes back.
     pub redactor: Redactor,
+    /// What may be spent; `None` when that is not bounded.
+    pub ledger: Option<Ledger>,
 }
 
 /// Packs of tasks that may wait in a candidate's queue. A pack has a task for each slot, so that the feeder is not woken
@@ -107,7 +123,7 @@ pub async fn drive<T>(
 where
     T: Iterator<Item = Result<(usize, Task), String>> + Send + 'static,
 {
-    let shared = Arc::new(Shared { rules, events, stop, why: Mutex::new(None) });
+    let shared = Arc::new(Shared { rules, events, stop, why: Mutex::new(None), settled: Notify::new() });
     let mut queues = Vec::with_capacity(fleet.len());
     let mut slots = JoinSet::new();
     for (index, candidate) in fleet.into_iter().enumerate() {
@@ -173,6 +189,8 @@ struct Shared {
     events: mpsc::Sender<RunEvent>,
     stop: CancellationToken,
     why: Mutex<Option<Stop>>,
+    /// Money that was set aside has been put right.
+    settled: Notify,
 }
 
 impl Shared {
@@ -180,6 +198,53 @@ impl Shared {
     fn halt(&self, why: Stop) {
         self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
         self.stop.cancel();
+    }
+}
+
+impl Shared {
+    /// Sets aside what a request could cost; `None` when there is not enough left, which stops the run.
+    async fn reserve(&self, candidate: &Candidate, request: &Request) -> Option<Decimal> {
+        let (Some(ledger), Some(price)) = (&self.rules.ledger, &candidate.price) else { return Some(Decimal::ZERO) };
+        let at_most = Usage {
+            input_tokens: Some(request.input_tokens_at_most()),
+            output_tokens: Some(request.output_tokens_at_most()),
+            cached_input_tokens: Some(0),
+            ..Usage::default()
+        };
+        // A price by the hour belongs to no request, and is not bounded here.
+        let amount = price::cost(price, &at_most).unwrap_or_default();
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            // Whoever settles between the look and the wait must be heard.
+            settled.as_mut().enable();
+            match ledger.reserve(amount) {
+                Reserved::Yes => return Some(amount),
+                Reserved::NotYet => settled.await,
+                Reserved::Never => {
+                    self.halt(Stop::Money { cap: ledger.cap(), spent: ledger.spent() });
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Puts right what was set aside for an attempt; gives what is kept of it because the service may have begun to bill.
+    fn settle(&self, candidate: &Candidate, reserved: Decimal, attempted: &Attempted) -> Decimal {
+        let (Some(ledger), Some(price)) = (&self.rules.ledger, &candidate.price) else { return Decimal::ZERO };
+        let (spent, held) = match &attempted.outcome {
+            // Without usage, what was set aside is the best that is known.
+            Ok(response) => {
+                let cost = response.cost_usd.or_else(|| price::cost(price, &response.usage).ok());
+                cost.map_or((reserved, reserved), |cost| (cost, Decimal::ZERO))
+            }
+            Err(Refusal { failure: Failure::Timeout { .. }, .. }) => (reserved, reserved),
+            Err(_) if attempted.is_begun => (reserved, reserved),
+            Err(_) => (Decimal::ZERO, Decimal::ZERO),
+        };
+        ledger.settle(reserved, spent);
+        self.settled.notify_waiters();
+        held
     }
 }
 
@@ -313,8 +378,15 @@ async fn carry_out(lane: &Lane, task: Task, slot: Slot) {
     let clock = shared.rules.clock;
     let tokens = task.request.tokens_at_most();
     let mut retried = Vec::new();
+    let mut held = Decimal::ZERO;
     loop {
-        // Waiting for limits is no part of any attempt's time.
+        // Waiting for money and for limits is no part of any attempt's time.
+        let reserved = tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => return,
+            reserved = shared.reserve(candidate, &task.request) => reserved,
+        };
+        let Some(reserved) = reserved else { return };
         tokio::select! {
             biased;
             () = shared.stop.cancelled() => return,
@@ -323,6 +395,7 @@ async fn carry_out(lane: &Lane, task: Task, slot: Slot) {
         let attempted =
             collect(&*candidate.provider, &task.request, candidate.timeout, clock, &shared.rules.redactor).await;
         limits.heard(tokens, &attempted, clock);
+        held += shared.settle(candidate, reserved, &attempted);
         let outcome = match attempted.outcome {
             Ok(response) => Ok(response),
             Err(refusal) => {
@@ -351,7 +424,14 @@ async fn carry_out(lane: &Lane, task: Task, slot: Slot) {
             });
         }
         let Task { key, digest, .. } = task;
-        let record = Box::new(Record { key, digest, retried, timing: attempted.timing, outcome });
+        let record = Box::new(Record {
+            key,
+            digest,
+            retried,
+            timing: attempted.timing,
+            held_usd: (!held.is_zero()).then_some(held),
+            outcome,
+        });
         if shared.events.send(RunEvent::Recorded { candidate: *index, record, slot }).await.is_err() {
             // Whoever drains the events is gone, because it could not write: there is no use in asking on.
             shared.stop.cancel();

@@ -271,11 +271,11 @@ impl Decode for Decoder {
                     events.extend(self.arguments(index, arguments));
                 }
             }
-            "contentBlockStop" => {
-                // A call without arguments has no pieces of them, and means an empty object.
-                if self.calls.iter().any(|(number, has_arguments)| *number == index && !has_arguments) {
-                    events.extend(self.arguments(index, "{}".to_owned()));
-                }
+            // A call without arguments has no pieces of them, and means an empty object.
+            "contentBlockStop"
+                if self.calls.iter().any(|(number, has_arguments)| *number == index && !has_arguments) =>
+            {
+                events.extend(self.arguments(index, "{}".to_owned()));
             }
             "messageStop" => {
                 self.has_stopped = true;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -748,6 +749,10 @@ pub struct LimitsSpec {
     /// How long the run may take.
     #[serde(default)]
     pub deadline: Option<HumanDuration>,
+    /// Dollars that the run may spend, all its sessions together.
+    #[serde(default, deserialize_with = "crate::types::dollars")]
+    #[schemars(with = "Option<f64>")]
+    pub max_usd: Option<Decimal>,
 }
 
 impl LimitsSpec {

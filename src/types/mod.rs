@@ -18,7 +18,7 @@ pub use figures::{
     AtWorst, CandidateSummary, ClassFigures, Comparison, Confusion, ConfusionCell, Counts, Discordant, Estimate, Flip,
     Method, Paired, Summary, Unit,
 };
-pub use price::{Price, PriceFault, PriceOrigin, Pricing, Rates, Tier};
+pub use price::{Price, PriceFault, PriceOrigin, Pricing, Rates, Tier, dollars};
 pub use record::{Attempt, Failure, FailureKind, Record, Task, TaskKey, Timing};
 pub use sample::{Row, Sample};
 pub use score::{Mark, Score, ScoreRow};

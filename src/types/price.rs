@@ -341,6 +341,14 @@ fn amount(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": ["number", "string", "null"], "minimum": 0, "pattern": r"^[0-9.]+([eE][-+]?[0-9]+)?$" })
 }
 
+/// Reads an amount of dollars of a suite, exactly as it is written.
+///
+/// # Errors
+/// When it is no amount of 0 or more.
+pub fn dollars<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Decimal>, D::Error> {
+    written(deserializer)
+}
+
 /// Reads an amount as written: the shortest decimal that names the same number, so that 0.1 is one tenth.
 fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Decimal>, D::Error> {
     struct Amount;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rust_decimal::Decimal;
 use serde::de::Error as _;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -188,6 +189,9 @@ pub struct Record {
     pub retried: Vec<Attempt>,
     /// Instants of the last attempt. `None` when they were not measured, as for recorded answers without times.
     pub timing: Option<Timing>,
+    /// Dollars that were set aside for attempts which failed after the service may have begun to bill them; `None` when
+    /// there were none, or nothing bounds what is spent.
+    pub held_usd: Option<Decimal>,
     /// The answer, or why there is none.
     pub outcome: Result<Response, Failure>,
 }
@@ -202,6 +206,8 @@ struct Read {
     #[serde(default)]
     timing: Option<Timing>,
     #[serde(default)]
+    held_usd: Option<Decimal>,
+    #[serde(default)]
     answer: Option<Response>,
     #[serde(default)]
     failure: Option<Failure>,
@@ -209,19 +215,19 @@ struct Read {
 
 impl<'de> Deserialize<'de> for Record {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Record, D::Error> {
-        let Read { task: key, digest, retried, timing, answer, failure } = Read::deserialize(deserializer)?;
+        let Read { task: key, digest, retried, timing, held_usd, answer, failure } = Read::deserialize(deserializer)?;
         let outcome = match (answer, failure) {
             (Some(answer), None) => Ok(answer),
             (None, Some(failure)) => Err(failure),
             _ => return Err(D::Error::custom("a record has either an `answer` or a `failure`")),
         };
-        Ok(Record { key, digest, retried, timing, outcome })
+        Ok(Record { key, digest, retried, timing, held_usd, outcome })
     }
 }
 
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Record", 5)?;
+        let mut fields = serializer.serialize_struct("Record", 6)?;
         fields.serialize_field("task", &self.key)?;
         fields.serialize_field("digest", &self.digest)?;
         if !self.retried.is_empty() {
@@ -229,6 +235,9 @@ impl Serialize for Record {
         }
         if let Some(timing) = &self.timing {
             fields.serialize_field("timing", timing)?;
+        }
+        if let Some(held) = &self.held_usd {
+            fields.serialize_field("held_usd", held)?;
         }
         match &self.outcome {
             Ok(answer) => fields.serialize_field("answer", answer)?,

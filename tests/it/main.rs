@@ -25,4 +25,5 @@ mod provider;
 mod readme;
 #[cfg(feature = "local")]
 mod serve;
+mod services;
 mod support;

@@ -168,3 +168,53 @@ fn a_run_of_a_newer_format_is_refused_by_name() {
     let output = folder.run(&["report", "run"]).expect(5);
     assert!(output.err.contains("`evalctl-run/2`"), "{}", output.err);
 }
+
+/// The table of services is made of what the program knows.
+#[test]
+fn the_services_are_listed_as_they_are() {
+    use evalctl::provider::presets::{Base, Evidence, Key, PRESETS, name_of};
+    let mut table = String::from(
+        "# Services\n\nEach is a key of a candidate (`groq: { model: … }`), with the fields of `openai`. *Checked* says \
+         against what: **recorded** exchanges with the service itself (streams, bodies, errors; not every model and \
+         feature), its published **description** only, or **nothing** yet. An address can be overridden by `base_url`; \
+         a key by `api_key_env`.\n\n\
+         | key | service | dialects | address | key is read from | `structured: auto` | checked |\n\
+         |---|---|---|---|---|---|---|\n",
+    );
+    for preset in PRESETS {
+        let apis: Vec<&str> = preset.apis.iter().map(|api| name_of(*api)).collect();
+        let base = match preset.base {
+            Base::Fixed(url) => format!("`{url}`"),
+            Base::Account(example) if example.starts_with("http") => format!("must be given: `{example}`"),
+            Base::Account(_) => "must be given".to_owned(),
+            Base::Region(url) => format!("`{url}`; `region` must be given"),
+            Base::Project(url) => format!("`{url}`; `region` and `project` must be given"),
+            Base::Own(url) => format!("`{url}`, or your own"),
+        };
+        let key = match preset.key {
+            Key::Bearer(variable) => format!("`{variable}`"),
+            Key::Header(header, variable) => format!("`{variable}` (header `{header}`)"),
+            Key::Amazon(_, Some(variable)) => format!("`{variable}`, or `AWS_ACCESS_KEY_ID` … (SigV4)"),
+            Key::Amazon(_, None) => "`AWS_ACCESS_KEY_ID` … (SigV4)".to_owned(),
+            Key::Optional => "only if `api_key_env` is given".to_owned(),
+        };
+        let structured = serde_json::to_value(preset.structured).unwrap();
+        let checked = match preset.evidence {
+            Evidence::Recorded => "recorded",
+            Evidence::Described => "description",
+            Evidence::Nothing => "nothing",
+        };
+        table.push_str(&format!(
+            "| `{}` | {} | {} | {base} | {key} | {} | {checked} |\n",
+            preset.name,
+            preset.title,
+            apis.join(", "),
+            structured.as_str().unwrap()
+        ));
+    }
+    let path = root().join("docs/services.md");
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, &table).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap(), table, "run again with UPDATE_SNAPSHOTS=1");
+}

@@ -31,6 +31,8 @@ pub enum Step {
 pub struct Asked {
     /// How many requests came before.
     pub n: usize,
+    /// With its query.
+    pub path: String,
     pub headers: HashMap<String, String>,
     pub body: Value,
     pub at: Instant,
@@ -109,6 +111,7 @@ async fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         if stream.read_line(&mut line).await? == 0 {
             return Ok(());
         }
+        let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
         loop {
             line.clear();
             stream.read_line(&mut line).await?;
@@ -123,7 +126,7 @@ async fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             let mut all = shared.asked.lock().unwrap();
             let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
             let n = all.len();
-            all.push(Asked { n, headers, body, at });
+            all.push(Asked { n, path, headers, body, at });
             all.last().unwrap().clone()
         };
         for step in (shared.script)(&asked) {

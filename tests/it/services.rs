@@ -1,0 +1,322 @@
+//! Services by name: eight dialects give the same scores, limits are ridden out, money is not overspent.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::server::{self, Asked, Model, Step};
+use crate::support::{Folder, finish};
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// The number behind the first `Q` of a request, whatever its shape.
+fn question(asked: &Asked) -> u64 {
+    let body = asked.body.to_string();
+    let digits = body.split("Q:").nth(1).unwrap_or_else(|| panic!("no question in {body}"));
+    digits.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
+
+/// Right but for every third.
+fn answer(asked: &Asked) -> String {
+    let n = question(asked);
+    if n.is_multiple_of(3) { "wrong".to_owned() } else { format!("A{n}") }
+}
+
+fn sse(events: &[(&str, Value)]) -> Vec<Step> {
+    let mut steps = vec![server::stream_head()];
+    for (name, data) in events {
+        let name = if name.is_empty() { String::new() } else { format!("event: {name}\n") };
+        steps.push(Step::Chunk(format!("{name}data: {data}\n\n").into_bytes()));
+    }
+    steps.push(Step::End);
+    steps
+}
+
+/// Speaks eight dialects, by the path.
+fn polyglot(asked: &Asked) -> Vec<Step> {
+    let text = answer(asked);
+    let (head, tail) = text.split_at(1);
+    let whole = |body: Value| server::plain(200, &[JSON], &body.to_string());
+    let path = asked.path.as_str();
+    if path.ends_with("/chat/completions") {
+        return server::answer(asked, &text);
+    }
+    if path.ends_with("/responses") {
+        let item = json!({"type": "message", "content": [{"type": "output_text", "text": text}]});
+        let done = json!({
+            "model": "r-1", "status": "completed", "output": [item], "usage": {"input_tokens": 10, "output_tokens": 5},
+        });
+        if !asked.is_streamed() {
+            return whole(done);
+        }
+        let delta = |text: &str| json!({"type": "response.output_text.delta", "output_index": 0, "delta": text});
+        return sse(&[
+            ("", json!({"type": "response.created", "response": {"model": "r-1"}})),
+            ("", delta(head)),
+            ("", delta(tail)),
+            ("", json!({"type": "response.completed", "response": done})),
+        ]);
+    }
+    if path.ends_with("/messages") {
+        assert!(asked.headers.contains_key("anthropic-version"));
+        assert!(asked.body["max_tokens"].is_u64());
+        let delta = |text: &str| json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}});
+        return sse(&[
+            (
+                "message_start",
+                json!({"type": "message_start", "message": {"model": "c-1", "usage": {"input_tokens": 10}}}),
+            ),
+            (
+                "content_block_start",
+                json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text"}}),
+            ),
+            ("content_block_delta", delta(head)),
+            ("content_block_delta", delta(tail)),
+            (
+                "message_delta",
+                json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 5}}),
+            ),
+            ("message_stop", json!({"type": "message_stop"})),
+        ]);
+    }
+    if path.contains(":streamGenerateContent?alt=sse") {
+        let part = |text: &str| json!({"candidates": [{"content": {"parts": [{"text": text}]}}]});
+        let usage = json!({"promptTokenCount": 10, "candidatesTokenCount": 5});
+        return sse(&[
+            ("", part(head)),
+            (
+                "",
+                json!({"candidates": [{"content": {"parts": [{"text": tail}]}, "finishReason": "STOP"}], "usageMetadata": usage}),
+            ),
+        ]);
+    }
+    if path.ends_with("/converse") {
+        return whole(json!({
+            "output": {"message": {"role": "assistant", "content": [{"text": text}]}}, "stopReason": "end_turn",
+            "usage": {"inputTokens": 10, "outputTokens": 5},
+        }));
+    }
+    if path.ends_with("/api/chat") {
+        let line = |value: Value| format!("{value}\n");
+        let body = [
+            line(json!({"model": "o", "message": {"content": head}, "done": false})),
+            line(json!({"model": "o", "message": {"content": tail}, "done": false})),
+            line(json!({"done": true, "done_reason": "stop", "prompt_eval_count": 10, "eval_count": 5})),
+        ];
+        return server::plain(200, &[("content-type", "application/x-ndjson")], &body.concat());
+    }
+    if path.ends_with("/generate_stream") {
+        let details = json!({"finish_reason": "eos_token", "generated_tokens": 5, "input_length": 10});
+        return sse(&[
+            ("", json!({"token": {"text": head}, "generated_text": null})),
+            ("", json!({"token": {"text": tail}, "generated_text": text, "details": details})),
+        ]);
+    }
+    assert!(path.ends_with("/chat"), "{path}");
+    let delta = |text: &str| json!({"type": "content-delta", "delta": {"message": {"content": {"text": text}}}});
+    let usage = json!({"billed_units": {"input_tokens": 10, "output_tokens": 5}});
+    sse(&[
+        ("", json!({"type": "message-start"})),
+        ("", delta(head)),
+        ("", delta(tail)),
+        ("", json!({"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": usage}})),
+    ])
+}
+
+fn questions(folder: &Folder, count: u64) {
+    let rows = (0..count).map(|n| json!({"id": format!("q{n}"), "input": format!("Q:{n}"), "target": format!("A{n}")}));
+    folder.write("data.jsonl", rows.map(|row| format!("{row}\n")).collect::<String>());
+}
+
+const SERVICES: [(&str, &str); 8] = [
+    ("openai", ""),
+    ("responses", "api: responses, "),
+    ("anthropic", ""),
+    ("gemini", ""),
+    ("bedrock", "region: us-east-1, stream: false, "),
+    ("cohere", ""),
+    ("ollama", ""),
+    ("tgi", ""),
+];
+
+#[test]
+fn eight_dialects_give_the_same_scores_and_say_what_they_lose() {
+    let model = Model::start(polyglot);
+    let folder = Folder::new();
+    questions(&folder, 30);
+    let mut suite = "name: eight\ndataset: { path: data.jsonl }\nprompt: { system: Answer., user: \"{{ input }}\" }\n\
+                     scorers:\n  - exact: {}\nbaseline: openai\ncandidates:\n"
+        .to_owned();
+    for (id, more) in SERVICES {
+        let service = if id == "responses" { "openai" } else { id };
+        suite.push_str(&format!(
+            "  - id: {id}\n    {service}: {{ model: m, {more}base_url: \"{}\" }}\n    \
+             params: {{ temperature: 0, max_output_tokens: 50, seed: 7 }}\n    price: {{ per_request_usd: 0.001 }}\n",
+            model.base_url()
+        ));
+    }
+    folder.write("suite.yaml", suite);
+    folder.run(&["run", "suite.yaml", "--out", "run", "-q"]).expect(0);
+    let report = folder.json("run/report.json");
+    for candidate in report["candidates"].as_array().unwrap() {
+        let id = candidate["id"].as_str().unwrap();
+        let metric = |name: &str| {
+            let all = candidate["metrics"].as_array().unwrap();
+            all.iter().find(|metric| metric["name"] == name).unwrap_or_else(|| panic!("{id} {name}"))["value"].clone()
+        };
+        assert_eq!(candidate["counts"]["scored"], 30, "{id}: {}", candidate["failures"]);
+        assert_eq!(metric("exact").as_f64(), Some(20.0 / 30.0), "{id}");
+        assert_eq!(
+            (metric("input_tokens").as_f64(), metric("output_tokens").as_f64()),
+            (Some(10.0), Some(5.0)),
+            "{id}"
+        );
+        if id != "bedrock" {
+            assert!(metric("ttft_ms.p50").is_number(), "{id}");
+        }
+    }
+    let notes = report["notes"].as_array().unwrap().iter();
+    let lossy: Vec<&str> =
+        notes.filter(|note| note["kind"] == "lossy").map(|note| note["text"].as_str().unwrap()).collect();
+    for (id, is_lossy) in
+        [("openai", false), ("responses", true), ("anthropic", true), ("gemini", false), ("bedrock", true)]
+    {
+        let said = lossy.iter().find(|text| text.starts_with(&format!("`{id}`")));
+        assert_eq!(said.is_some_and(|text| text.contains("parameter `seed`")), is_lossy, "{id}: {lossy:?}");
+    }
+    assert!(lossy.iter().any(|text| text.starts_with("`tgi`") && text.contains("who speaks")), "{lossy:?}");
+}
+
+/// Allows so many requests a second, with bursts.
+struct Allowance {
+    level: f64,
+    at: Instant,
+}
+
+#[test]
+fn a_storm_of_refusals_loses_nothing_and_no_latency_holds_the_waiting() {
+    const PER_S: f64 = 20.0;
+    const BURST: f64 = 5.0;
+    let allowance = Mutex::new(Allowance { level: BURST, at: Instant::now() });
+    let model = Model::start(move |asked| {
+        let mut allowance = allowance.lock().unwrap();
+        let earned = asked.at.saturating_duration_since(allowance.at).as_secs_f64() * PER_S;
+        (allowance.level, allowance.at) = ((allowance.level + earned).min(BURST), asked.at);
+        if allowance.level < 1.0 {
+            return server::error(429, &[("retry-after", "1")], "slow down");
+        }
+        allowance.level -= 1.0;
+        server::answer(asked, "yes")
+    });
+    let folder = Folder::new();
+    questions(&folder, 500);
+    folder.write(
+        "suite.yaml",
+        format!(
+            "name: storm\ndataset: {{ path: data.jsonl }}\nprompt: {{ user: \"{{{{ input }}}}\" }}\nscorers:\n  - exact: {{}}\n\
+             candidates:\n  - {{ id: a, openai: {{ model: m, base_url: \"{}\" }} }}\npacing: {{ closed: {{ in_flight: 16 }} }}\n",
+            model.base_url()
+        ),
+    );
+    folder.run(&["run", "suite.yaml", "--out", "run", "-q"]).expect(0);
+    let report = folder.json("run/report.json");
+    assert_eq!(report["candidates"][0]["counts"]["scored"], 500);
+    let asked = model.asked();
+    let wasted = asked.len() - 500;
+    assert!(wasted < 25, "{wasted} requests were refused");
+    let took = asked.last().unwrap().at.duration_since(asked[0].at).as_secs_f64();
+    assert!(500.0 / took >= 0.85 * PER_S, "{:.1} a second", 500.0 / took);
+    for line in folder.read("run/records.jsonl").lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        // Whoever waits waits for a second; an answer takes milliseconds, on a busy machine tens of them.
+        assert!(record["timing"]["done_us"].as_u64().unwrap() < 900_000, "{line}");
+    }
+}
+
+fn money_suite(folder: &Folder, model: &Model) {
+    folder.write(
+        "suite.yaml",
+        format!(
+            "name: money\ndataset: {{ path: data.jsonl }}\nprompt: {{ user: \"{{{{ input }}}}\" }}\nscorers:\n  - exact: {{}}\n\
+             candidates:\n  - id: a\n    openai: {{ model: m, base_url: \"{}\" }}\n    price: {{ per_request_usd: 0.01 }}\n\
+             pacing: {{ closed: {{ in_flight: 4 }} }}\nlimits: {{ max_usd: 0.25 }}\n",
+            model.base_url()
+        ),
+    );
+}
+
+#[test]
+fn no_more_is_spent_than_may_be_over_all_sessions() {
+    let model = Model::start(|asked| server::answer(asked, "yes"));
+    let folder = Folder::new();
+    questions(&folder, 60);
+    money_suite(&folder, &model);
+    let said = folder.run(&["run", "suite.yaml", "--out", "run", "-q"]).expect(3).err;
+    assert!(said.contains("`limits.max_usd`") && said.contains("$0.25 of $0.25"), "{said}");
+    assert_eq!(model.count(), 25);
+    let report = folder.json("run/report.json");
+    assert_eq!(report["candidates"][0]["counts"]["dropped"], 35);
+    folder.run(&["run", "suite.yaml", "--out", "run", "--resume", "-q"]).expect(3);
+    assert_eq!(model.count(), 25, "a resumed run has the same money");
+    let more = folder.read("suite.yaml").replace("max_usd: 0.25", "max_usd: 1");
+    folder.write("suite.yaml", more);
+    folder.run(&["run", "suite.yaml", "--out", "run", "--resume", "-q"]).expect(0);
+    assert_eq!(model.count(), 60);
+}
+
+#[test]
+fn a_killed_run_goes_on_with_what_is_left_of_its_money() {
+    let model = Model::start(|asked| {
+        let mut steps = vec![Step::Wait(Duration::from_millis(20))];
+        steps.extend(server::answer(asked, "yes"));
+        steps
+    });
+    let folder = Folder::new();
+    questions(&folder, 60);
+    money_suite(&folder, &model);
+    let mut child = folder.evalctl(["run", "suite.yaml", "--out", "run", "-q"]).spawn().unwrap();
+    while model.count() < 10 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    finish(folder.evalctl(["run", "suite.yaml", "--out", "run", "--resume", "-q"])).expect(3);
+    let answered = folder.read("run/records.jsonl").lines().count();
+    assert_eq!(answered, 25, "as many as an undisturbed run pays for");
+    assert!(model.count() <= 25 + 4, "what was in flight is asked again, and nothing else: {}", model.count());
+}
+
+#[test]
+fn what_is_wrong_with_a_service_is_said_before_anything_is_sent() {
+    let folder = Folder::new();
+    questions(&folder, 1);
+    let refused = |candidate: &str, words: &[&str]| {
+        folder.write(
+            "suite.yaml",
+            format!(
+                "name: x\ndataset: {{ path: data.jsonl }}\nprompt: {{ user: hi }}\nscorers: [exact: {{}}]\n\
+                 candidates:\n  - id: a\n    {candidate}\n"
+            ),
+        );
+        let mut command = folder.evalctl(["run", "suite.yaml", "--out", "run"]);
+        command.env("EMPTY_KEY", "");
+        let said = finish(command).expect(2).err;
+        for words in words {
+            assert!(said.contains(words), "{candidate}: {said}");
+        }
+        assert!(said.contains("suite.yaml:"), "{said}");
+    };
+    refused("antropic: { model: m }", &["antropic", "did you mean `anthropic`?"]);
+    refused("azure: { model: m }", &["Azure OpenAI", "`base_url`", "openai.azure.com"]);
+    refused("bedrock: { model: m }", &["needs a region", "us-east-1"]);
+    refused("bedrock: { model: m, region: europe }", &["no region of Amazon Bedrock", "suite.yaml:7:33"]);
+    refused("bedrock: { model: m, region: us-east-1 }", &["AWS_ACCESS_KEY_ID"]);
+    refused("vertex: { model: m, region: global }", &["project"]);
+    refused("anthropic: {}", &["missing field `model`"]);
+    refused("anthropic: { model: m }", &["ANTHROPIC_API_KEY"]);
+    refused("anthropic: { model: m, api_key_env: EMPTY_KEY }", &["`EMPTY_KEY` is not set"]);
+    refused("openai: { model: m, api: converse }", &["does not speak `converse`", "`chat` and `responses`"]);
+    refused("mistral: { model: m, region: us-east-1 }", &["`region` means nothing to Mistral"]);
+    refused("groq: { model: m }\n    requests_per_min: 0", &["`requests_per_min` must be at least 1"]);
+}
