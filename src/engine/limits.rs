@@ -63,8 +63,8 @@ const FASTER: f64 = 1.05;
 /// What is kept of a held pace that is not borne any more.
 const SLOWER: f64 = 0.8;
 
-/// The slowest pace, in requests a second.
-const SLOWEST: f64 = 0.05;
+/// The shortest time in which a service is taken to bear one request.
+const SHORTEST: Duration = Duration::from_millis(100);
 
 /// The limits of one candidate.
 #[derive(Debug)]
@@ -119,6 +119,8 @@ impl Bucket {
 #[derive(Debug)]
 struct Pace {
     per_s: f64,
+    /// It is never less.
+    least: f64,
     /// The last pace that was borne for a whole step.
     borne: Option<f64>,
     /// When the next request may go.
@@ -253,13 +255,17 @@ impl Limiter {
             return;
         }
         let until = self.paused_until;
+        // Whoever waits as long as was asked for may send one. Were there no such bound, a service that refuses some
+        // requests whatever the rate would bring all others to a standstill.
+        let least = 1.0 / asked.max(SHORTEST).as_secs_f64();
         self.pace = Some(match &self.pace {
             None => {
                 let recovery = until.saturating_sub(self.since.unwrap_or(now)).as_secs_f64().max(0.1);
                 let burst = self.answered as f64;
-                let per_s = (burst.max(1.0) / recovery).max(SLOWEST);
+                let per_s = (burst / recovery).max(least);
                 Pace {
                     per_s,
+                    least,
                     borne: None,
                     next: until,
                     since: until,
@@ -271,9 +277,10 @@ impl Limiter {
                 }
             }
             Some(pace) => {
-                let per_s = pace.borne_after_refusal(now).max(SLOWEST);
+                let per_s = pace.borne_after_refusal(now).max(least);
                 let hold = if pace.is_rising { HOLD } else { (pace.hold * 4).min(LONGEST_HOLD) };
-                Pace { per_s, borne: None, next: until, since: until, is_rising: false, answered: 0, hold, ..*pace }
+                let is_rising = false;
+                Pace { per_s, least, borne: None, next: until, since: until, is_rising, answered: 0, hold, ..*pace }
             }
         });
         (self.answered, self.since) = (0, Some(until));
@@ -285,7 +292,7 @@ impl Pace {
     fn took_more_at_once(&mut self) {
         if self.is_rising && self.borne.is_none() {
             self.burst += 1.0;
-            self.per_s = (self.burst / self.recovery).max(SLOWEST);
+            self.per_s = (self.burst / self.recovery).max(self.least);
         }
     }
 
@@ -413,6 +420,24 @@ mod tests {
                 assert!(took < allowed * most, "{per_s}/s, {slots} slots: {took:.1} s instead of {allowed:.1}");
             }
         }
+    }
+
+    #[test]
+    fn requests_that_are_refused_whatever_the_rate_do_not_stop_the_others() {
+        let mut limiter = Limiter::new(4, Rates::default());
+        let (mut now, mut sent) = (Duration::ZERO, 0);
+        while sent < 1000 {
+            match limiter.ask(now, 1) {
+                Leave::Go => {
+                    sent += 1;
+                    let heard = if sent % 3 == 0 { Heard::TooOften(Some(Duration::ZERO)) } else { answered() };
+                    limiter.heard(now, 1, heard, Hint::default());
+                }
+                Leave::Wait(wait) => now += wait,
+                Leave::Full => panic!("nothing is in flight"),
+            }
+        }
+        assert!(now <= Duration::from_secs(101), "{now:?}");
     }
 
     #[test]

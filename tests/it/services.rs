@@ -167,9 +167,11 @@ fn eight_dialects_give_the_same_scores_and_say_what_they_lose() {
         };
         assert_eq!(candidate["counts"]["scored"], 30, "{id}: {}", candidate["failures"]);
         assert_eq!(metric("exact").as_f64(), Some(20.0 / 30.0), "{id}");
+        // Our own server tells as many output tokens as it sends pieces.
+        let output = if id == "openai" { 1.0 } else { 5.0 };
         assert_eq!(
             (metric("input_tokens").as_f64(), metric("output_tokens").as_f64()),
-            (Some(10.0), Some(5.0)),
+            (Some(10.0), Some(output)),
             "{id}"
         );
         if id != "bedrock" {
@@ -310,7 +312,7 @@ fn what_is_wrong_with_a_service_is_said_before_anything_is_sent() {
     refused("antropic: { model: m }", &["antropic", "did you mean `anthropic`?"]);
     refused("azure: { model: m }", &["Azure OpenAI", "`base_url`", "openai.azure.com"]);
     refused("bedrock: { model: m }", &["needs a region", "us-east-1"]);
-    refused("bedrock: { model: m, region: europe }", &["no region of Amazon Bedrock", "suite.yaml:7:33"]);
+    refused("bedrock: { model: m, region: europe }", &["no region of Amazon Bedrock", "suite.yaml:7:34"]);
     refused("bedrock: { model: m, region: us-east-1 }", &["AWS_ACCESS_KEY_ID"]);
     refused("vertex: { model: m, region: global }", &["project"]);
     refused("anthropic: {}", &["missing field `model`"]);
