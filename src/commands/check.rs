@@ -2,12 +2,16 @@
 
 use std::fmt::Write as _;
 
+use rust_decimal::Decimal;
+
 use crate::cli::CheckArgs;
 use crate::commands::exit::CommandError;
-use crate::commands::plan::{self, Options};
+use crate::commands::plan::{self, Options, Planned};
 use crate::commands::{World, pricing, print, source, weights};
 use crate::gate::{self, Bar};
+use crate::price;
 use crate::stats;
+use crate::types::{Price, Usage};
 use crate::util::text::visible;
 
 /// Discordance that the sizes are worked out for: the share of samples that two models mark differently.
@@ -51,6 +55,12 @@ pub fn check(args: &CheckArgs, world: &mut World<'_>) -> Result<u8, CommandError
             ),
         );
         line(&mut out, &format!("    price     {}", visible(&pricing::in_words(&candidate.pricing))));
+        if let Some(estimate) = estimate(candidate, samples, repeats) {
+            line(&mut out, &format!("    estimate  {estimate}"));
+        }
+        for loss in &candidate.losses {
+            line(&mut out, &format!("    cannot be told: {}", visible(loss)));
+        }
     }
     let targets = plan.cases.targets.iter().filter(|target| target.is_none()).count();
     if targets > 0 {
@@ -73,6 +83,31 @@ pub fn check(args: &CheckArgs, world: &mut World<'_>) -> Result<u8, CommandError
         line(&mut out, "  gates       none: the run will be a measurement");
     }
     print(world, out.as_bytes())
+}
+
+/// What a service will take, at most: without a tokenizer, a third of the bytes as prompt tokens, and the bound of each
+/// answer.
+fn estimate(candidate: &Planned, samples: u64, repeats: u32) -> Option<String> {
+    let (input, output) = candidate.tokens;
+    if input == 0 {
+        return None;
+    }
+    let times = u64::from(repeats);
+    let (input, output) = (input.saturating_mul(times), output.saturating_mul(times));
+    let usage = Usage { input_tokens: Some(input), output_tokens: Some(output), ..Usage::default() };
+    let price = candidate.pricing.price().ok();
+    // By the plain prices: tiers go by the tokens of one request.
+    let cost = price.filter(|price| price.tiers.is_empty()).and_then(|price| {
+        let per_request =
+            price.per_request_usd.unwrap_or_default().checked_mul(Decimal::from(samples.saturating_mul(times)))?;
+        let tokens = price::cost(&Price { per_request_usd: None, ..price.clone() }, &usage);
+        match tokens {
+            Ok(tokens) => tokens.checked_add(per_request),
+            Err(_) => Some(per_request).filter(|amount| !amount.is_zero()),
+        }
+    });
+    let dollars = cost.map_or_else(String::new, |cost| format!(", ${}", cost.round_dp(4).normalize()));
+    Some(format!("about {input} prompt tokens (a third of the bytes), at most {output} of answers{dollars}"))
 }
 
 fn line(out: &mut String, text: &str) {

@@ -1,6 +1,6 @@
 //! Suite to plan: everything that can be wrong is found here, before the first request.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -119,6 +119,8 @@ pub struct Planned {
     pub is_asked: bool,
     /// What its dialect cannot say of what is asked, in words.
     pub losses: Vec<String>,
+    /// Of a service, tokens of all samples once, prompts and answers, as far as they can be told without a tokenizer.
+    pub tokens: (u64, u64),
     /// The weights on this machine that it answers by; `weights::start` puts their server in place.
     pub weights: Option<Weights>,
     /// What is known of these weights once they are loaded.
@@ -355,6 +357,8 @@ struct Draft {
     dialect: Option<Arc<dyn Dialect>>,
     /// What that cannot say of some sample, each once.
     losses: RefCell<Vec<String>>,
+    /// Tokens of all samples once, prompts and answers, as far as they can be told without a tokenizer.
+    tokens: Cell<(u64, u64)>,
     weights: Option<Weights>,
     pricing: Pricing,
     in_flight: u32,
@@ -365,11 +369,14 @@ struct Draft {
 }
 
 impl Draft {
-    /// Notes what its dialect cannot say of a sample.
+    /// Notes what its dialect cannot say of a sample, and what it will take.
     fn note_losses(&self, asking: &Asking, asked: &Asked, row: &Arc<Row>, params: &Arc<Params>) {
         let Some(dialect) = &self.dialect else { return };
+        let request = asking.request(asked, params, row);
+        let (input, output) = self.tokens.get();
+        self.tokens.set((input + request.input_tokens_at_most(), output + request.output_tokens_at_most()));
         let mut known = self.losses.borrow_mut();
-        for loss in dialect.losses(&asking.request(asked, params, row)) {
+        for loss in dialect.losses(&request) {
             if !known.contains(&loss) {
                 known.push(loss);
             }
@@ -395,6 +402,7 @@ impl Draft {
             live: self.live,
             is_asked: self.dialect.is_some() || self.weights.is_some(),
             losses: self.losses.into_inner(),
+            tokens: self.tokens.get(),
             weights: self.weights,
             facts: None,
         }
@@ -679,6 +687,7 @@ impl Work<'_> {
             live,
             dialect,
             losses: RefCell::default(),
+            tokens: Cell::default(),
             weights,
             pricing: Pricing::default(),
             in_flight,

@@ -1,16 +1,18 @@
 //! Real data: recorded exchanges with some eighteen services, against what was found in them by other means. Runs when
 //! `EVALCTL_CONFORMANCE_DATA` names the folder with the data, which is not part of this repository.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use evalctl::provider::presets;
 use evalctl::provider::sse::Frame;
 use evalctl::provider::{Decode, Dialect, Event, Frames};
 use evalctl::suite::spec::{Api, ServiceSpec, Structured};
-use evalctl::types::{Failure, Finish, ToolCall, Usage};
+use evalctl::types::{Failure, Finish, Message, Request, ToolCall, Usage};
 use rayon::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 fn folder() -> PathBuf {
@@ -720,4 +722,114 @@ fn recorded_error_bodies_say_what_is_wrong() {
         }
     }
     assert_eq!(read, 45);
+}
+
+/// A conversation with everything in it that suites can say.
+fn everything() -> Request {
+    let messages = json!([
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [
+            {"type": "text", "text": "What is it like in Paris?"},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}},
+        ]},
+        {"role": "assistant", "content": "I look it up.", "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\":\"Paris\"}"}},
+        ]},
+        {"role": "tool", "tool_call_id": "c1", "content": "21 degrees"},
+        {"role": "user", "content": "And now?"},
+    ]);
+    let tools = json!([{"type": "function", "function": {
+        "name": "weather", "description": "Tells the weather.", "parameters": {"type": "object"}, "strict": true,
+    }}]);
+    let params = json!({
+        "temperature": 0.5, "top_p": 0.5, "max_output_tokens": 64, "seed": 7, "stop": ["END"], "tool_choice": "auto",
+    });
+    Request {
+        messages: serde_json::from_value::<Vec<Message>>(messages).unwrap().into(),
+        tools: Some(Arc::new(tools)),
+        output_schema: Some(Arc::new(json!({"type": "object"}))),
+        params: Arc::new(serde_json::from_value(params).unwrap()),
+        row: Arc::default(),
+    }
+}
+
+/// Places of schemas, arguments and the like: what is below them is the suite's.
+fn is_open(place: &str) -> bool {
+    let last = place.rsplit('.').next().unwrap();
+    [
+        "schema",
+        "json",
+        "parameters",
+        "input_schema",
+        "inputSchema",
+        "parametersJsonSchema",
+        "responseJsonSchema",
+        "args",
+    ]
+    .contains(&last)
+        || place.ends_with("[].input")
+}
+
+fn request_places(value: &Value) -> BTreeSet<String> {
+    let mut found = Vec::new();
+    places(value, "", &mut found);
+    let below_open = |place: &String| place.match_indices('.').any(|(at, _)| is_open(&place[..at]));
+    // Google takes both of its ways to write a name.
+    let camel = |place: String| {
+        let mut out = String::new();
+        let mut is_up = false;
+        for c in place.chars() {
+            match c {
+                '_' => is_up = true,
+                c if std::mem::take(&mut is_up) => out.extend(c.to_uppercase()),
+                c => out.push(c),
+            }
+        }
+        out
+    };
+    found.into_iter().filter(|place| !below_open(place)).map(camel).collect()
+}
+
+#[test]
+#[cfg_attr(not(evalctl_conformance), ignore = "set EVALCTL_CONFORMANCE_DATA to the folder with the data")]
+fn requests_have_the_shape_of_recorded_ones() {
+    let mut recorded: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for row in rows("interactions.jsonl") {
+        let Some((style, _)) = of_address(row["uri"].as_str().unwrap()) else { continue };
+        if let Some(body) = row.get("request_json") {
+            recorded.entry(style).or_default().extend(request_places(body));
+        }
+    }
+    // Fields that the services describe and nobody sent in these recordings.
+    let described: [(&str, &str, &[&str]); 5] = [
+        ("openai", "openai_chat", &[".seed", ".responseFormat.jsonSchema"]),
+        ("responses", "openai_responses", &[".maxOutputTokens", ".topP"]),
+        ("anthropic", "anthropic", &[".topP"]),
+        ("gemini", "gemini", &[".generationConfig.maxOutputTokens", ".generationConfig.seed"]),
+        (
+            "cohere",
+            "cohere",
+            &[".strictTools", ".responseFormat", ".temperature", ".p", ".maxTokens", ".seed", ".messages[].content[]"],
+        ),
+    ];
+    for (service, style, more) in described {
+        let (name, api) = match service {
+            "openai" => ("openai", Api::Chat),
+            "responses" => ("openai", Api::Responses),
+            "anthropic" => ("anthropic", Api::Messages),
+            "gemini" => ("gemini", Api::Gemini),
+            _ => ("cohere", Api::Cohere),
+        };
+        let spec = ServiceSpec { model: Some("m".to_owned()), stream: true, ..ServiceSpec::default() };
+        let dialect = presets::find(name).unwrap().dialect(api, &spec, Structured::JsonSchema);
+        let body: Value = serde_json::from_slice(&dialect.encode(&everything())).unwrap();
+        let ours = request_places(&body);
+        let is_known =
+            |place: &&String| recorded[style].contains(*place) || more.iter().any(|more| place.starts_with(more));
+        let strange: Vec<&String> = ours.iter().filter(|place| !is_known(place)).collect();
+        assert!(strange.is_empty(), "{service} never saw {strange:#?}");
+        for more in more {
+            assert!(ours.iter().any(|place| place.starts_with(more)), "{service} does not send {more}");
+        }
+    }
 }
