@@ -96,11 +96,11 @@ fn estimate(candidate: &Planned, samples: u64, repeats: u32) -> Option<String> {
     let (input, output) = (input.saturating_mul(times), output.saturating_mul(times));
     let usage = Usage { input_tokens: Some(input), output_tokens: Some(output), ..Usage::default() };
     let price = candidate.pricing.price().ok();
-    // By the plain prices: tiers go by the tokens of one request.
-    let cost = price.filter(|price| price.tiers.is_empty()).and_then(|price| {
+    // By the plain prices: tiers go by the tokens of one request, and few are as long as that.
+    let cost = price.and_then(|price| {
         let per_request =
             price.per_request_usd.unwrap_or_default().checked_mul(Decimal::from(samples.saturating_mul(times)))?;
-        let tokens = price::cost(&Price { per_request_usd: None, ..price.clone() }, &usage);
+        let tokens = price::cost(&Price { per_request_usd: None, tiers: Vec::new(), ..price.clone() }, &usage);
         match tokens {
             Ok(tokens) => tokens.checked_add(per_request),
             Err(_) => Some(per_request).filter(|amount| !amount.is_zero()),

@@ -69,6 +69,7 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
         let ended: u64 = (0..plan.candidates.len()).map(|candidate| found.done.of(candidate)).sum();
         say(world, &format!("resuming {}: {ended} of {} tasks have ended", shown(folder.path()), plan.tasks()));
     }
+    let mut is_broken = false;
     if !found.done.is_all() {
         let is_shown = progress_kind(args) == ProgressKind::Bars;
         let on_first = move || {
@@ -87,6 +88,7 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
             })?;
         let score = format!("evalctl score {}", quoted(folder.path()));
         signals.leave_with(format!("left before the report; all answers are kept, mark them with: {score}"));
+        is_broken = matches!(&ended, Ended::Stopped(Stop::Internal { .. }));
         match ended {
             Ended::Done => {}
             Ended::Stopped(why) => say(world, &format!("stopped: {}\ngo on with: {resume}", in_words(&why))),
@@ -103,7 +105,7 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
     let form = if args.json { Form::Json } else { Form::Terminal };
     let code = show(world, &report.document, form)?;
     say(world, &format!("report: {}", shown(&folder.path().join("report.md"))));
-    Ok(code)
+    Ok(if is_broken { 6 } else { code })
 }
 
 /// The run's folder: the one named, the latest one to go on with, or a new one.
@@ -292,7 +294,7 @@ fn cost_of(record: &crate::types::Record, plan: &Plan) -> Decimal {
     let candidate = plan.candidates.iter().find(|candidate| candidate.id == record.key.candidate);
     let price = candidate.and_then(|candidate| candidate.pricing.price().ok());
     let cost = response.cost_usd.or_else(|| crate::price::cost(price?, &response.usage).ok());
-    cost.unwrap_or_default() + held
+    cost.unwrap_or_default().checked_add(held).unwrap_or(Decimal::MAX)
 }
 
 /// Sends what is open.
@@ -365,6 +367,7 @@ fn in_words(why: &Stop) -> String {
             "the next request could cost more than is left of `limits.max_usd`: ${spent} of ${cap} is spent\n\
              raise it to go on"
         ),
+        Stop::Internal { fault } => format!("an internal fault of evalctl: {fault}; please report it"),
         Stop::Source { fault } => format!("the golden set could not be read to its end: {fault}"),
     }
 }

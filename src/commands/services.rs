@@ -142,6 +142,14 @@ impl Work<'_> {
             },
         };
         let Some(variable) = variable else { return Some(Auth::None) };
+        if own.is_none() && base_url.trim_start().to_ascii_lowercase().starts_with("http://") && !is_loopback(base_url)
+        {
+            let message =
+                format!("the key in `{variable}` would go over an open line: `base_url` begins with `http://`");
+            let help = format!("use `https://`, or write `api_key_env: {variable}` if that line may see it");
+            self.fault_help(&path, message, Some(help));
+            return None;
+        }
         let Some(key) = self.variable(variable) else {
             let message = format!("candidate `{}` needs a key, and the variable `{variable}` is not set", spec.id);
             let help = format!("set it: export {variable}=…; or name another variable with `api_key_env`");

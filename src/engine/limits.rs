@@ -44,6 +44,13 @@ pub enum Leave {
     Full,
 }
 
+/// The longest pause that a service can bring about: one that asks for more is tried again all the same, by the tasks
+/// that are left.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// The deepest debt of a bucket, in seconds: one absurd count must not stop a candidate for good.
+const DEEPEST: f64 = 600.0;
+
 /// How long sending pauses when a service refuses without saying for how long.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -111,7 +118,11 @@ impl Bucket {
     /// How long until it holds `amount`, or is full, whichever is less: what is more than it can hold goes into debt.
     fn wait(&self, amount: f64) -> Duration {
         let missing = amount.min(self.most) - self.level;
-        if missing <= 1e-9 { Duration::ZERO } else { Duration::from_secs_f64(missing / self.per_s) }
+        if missing <= 1e-9 {
+            Duration::ZERO
+        } else {
+            Duration::try_from_secs_f64(missing / self.per_s).unwrap_or(LONGEST_PAUSE)
+        }
     }
 }
 
@@ -210,7 +221,8 @@ impl Limiter {
                 }
                 self.window = (self.window + 1.0 / self.window).min(self.most);
                 if let (Some(bucket), Some(counted)) = (&mut self.tokens, counted) {
-                    bucket.level = (bucket.level + tokens as f64 - counted as f64).min(bucket.most);
+                    let least = -DEEPEST * bucket.per_s;
+                    bucket.level = (bucket.level + tokens as f64 - counted as f64).clamp(least, bucket.most);
                 }
             }
             Heard::TooOften(asked) => {
@@ -226,10 +238,8 @@ impl Limiter {
             Heard::Failed => {}
         }
         for (left, amount) in [(hint.requests, 1), (hint.tokens, tokens.max(1))] {
-            // What is in flight will be taken off, too.
-            let needed = amount.saturating_mul(self.busy as u64 + 1);
             if let Some((left, wait)) = left
-                && left < needed
+                && left < amount
             {
                 self.pause(now, wait.min(Duration::from_secs(60)));
             }
@@ -237,7 +247,7 @@ impl Limiter {
     }
 
     fn pause(&mut self, now: Duration, wait: Duration) {
-        self.paused_until = self.paused_until.max(now + wait);
+        self.paused_until = self.paused_until.max(now + wait.min(LONGEST_PAUSE));
     }
 
     fn narrow(&mut self, now: Duration) {
@@ -465,6 +475,19 @@ mod tests {
         limiter.heard(ms(500), 300, Heard::Answered(Some(100)), Hint::default());
         assert_eq!(limiter.ask(ms(500), 100), Leave::Wait(ms(500)));
         assert_eq!(limiter.ask(ms(1000), 100), Leave::Go);
+    }
+
+    #[test]
+    fn absurd_numbers_stop_nobody_for_good() {
+        let mut limiter = Limiter::new(2, Rates { requests_per_min: None, tokens_per_min: Some(30) });
+        assert_eq!(limiter.ask(ms(0), 1), Leave::Go);
+        limiter.heard(ms(1), 1, Heard::Answered(Some(u64::MAX)), Hint::default());
+        let Leave::Wait(wait) = limiter.ask(ms(1), 1) else { panic!("it is in debt") };
+        assert!(wait <= Duration::from_secs(610), "{wait:?}");
+        let mut limiter = Limiter::new(2, Rates::default());
+        assert_eq!(limiter.ask(ms(0), 1), Leave::Go);
+        limiter.heard(ms(0), 1, Heard::TooOften(Some(Duration::from_secs(86_400))), Hint::default());
+        assert_eq!(limiter.ask(ms(0), 1), Leave::Wait(Duration::from_secs(300)));
     }
 
     #[test]

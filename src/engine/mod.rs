@@ -79,6 +79,11 @@ pub enum Stop {
         /// What has been.
         spent: Decimal,
     },
+    /// Something in evalctl itself broke.
+    Internal {
+        /// What it said.
+        fault: String,
+    },
     /// The tasks could not be read to their end.
     Source {
         /// What was wrong.
@@ -152,7 +157,12 @@ where
     let (mut is_late, mut is_stopping) = (false, false);
     loop {
         tokio::select! {
-            ended = slots.join_next() => if ended.is_none() { break },
+            ended = slots.join_next() => match ended {
+                None => break,
+                Some(Ok(())) => {}
+                // A fault of ours: its task is lost, and the run must not end as if nothing had been.
+                Some(Err(error)) => shared.halt(Stop::Internal { fault: error.to_string() }),
+            },
             after = &mut expired, if !is_late => {
                 is_late = true;
                 shared.halt(Stop::Deadline { after });
@@ -205,14 +215,16 @@ impl Shared {
     /// Sets aside what a request could cost; `None` when there is not enough left, which stops the run.
     async fn reserve(&self, candidate: &Candidate, request: &Request) -> Option<Decimal> {
         let (Some(ledger), Some(price)) = (&self.rules.ledger, &candidate.price) else { return Some(Decimal::ZERO) };
-        let at_most = Usage {
-            input_tokens: Some(request.input_tokens_at_most()),
-            output_tokens: Some(request.output_tokens_at_most()),
-            cached_input_tokens: Some(0),
-            ..Usage::default()
-        };
-        // A price by the hour belongs to no request, and is not bounded here.
-        let amount = price::cost(price, &at_most).unwrap_or_default();
+        let (input, output) = (Some(request.input_tokens_at_most()), Some(request.output_tokens_at_most()));
+        let plain = Usage { input_tokens: input, output_tokens: output, ..Usage::default() };
+        // Whatever kind of tokens is dearest. A price by the hour belongs to no request, and is not bounded here.
+        let kinds = [
+            plain,
+            Usage { cache_write_tokens: input, ..plain },
+            Usage { cache_write_tokens: input, cache_write_1h_tokens: input, ..plain },
+            Usage { reasoning_tokens: output, ..plain },
+        ];
+        let amount = kinds.iter().filter_map(|usage| price::cost(price, usage).ok()).max().unwrap_or_default();
         loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
@@ -238,9 +250,18 @@ impl Shared {
                 let cost = response.cost_usd.or_else(|| price::cost(price, &response.usage).ok());
                 cost.map_or((reserved, reserved), |cost| (cost, Decimal::ZERO))
             }
-            Err(Refusal { failure: Failure::Timeout { .. }, .. }) => (reserved, reserved),
             Err(_) if attempted.is_begun => (reserved, reserved),
-            Err(_) => (Decimal::ZERO, Decimal::ZERO),
+            Err(Refusal { failure, .. }) => match failure {
+                // The model may have worked, though nothing came that counts as its answer.
+                Failure::Timeout { .. } | Failure::Cut { .. } | Failure::Protocol { .. } | Failure::Service { .. } => {
+                    (reserved, reserved)
+                }
+                Failure::Status { .. }
+                | Failure::RateLimited { .. }
+                | Failure::Connection { .. }
+                | Failure::Recorded { .. }
+                | Failure::Program { .. } => (Decimal::ZERO, Decimal::ZERO),
+            },
         };
         ledger.settle(reserved, spent);
         self.settled.notify_waiters();
@@ -333,6 +354,9 @@ impl Limits {
     async fn leave(&self, tokens: u64, clock: Clock) {
         loop {
             let freed = self.freed.notified();
+            tokio::pin!(freed);
+            // Whoever ends between the look and the wait must be heard.
+            freed.as_mut().enable();
             let leave = self.limiter().ask(clock.now(), tokens);
             match leave {
                 Leave::Go => return,
@@ -372,6 +396,20 @@ async fn work(lane: Arc<Lane>) {
     lane.queue.close();
 }
 
+/// Ends a task that is not sent any more because the run stops. It counts as not done and a resumed run begins it anew,
+/// unless an attempt may have been billed: then it has failed, so that its money stays counted.
+async fn given_up(lane: &Lane, task: Task, mut retried: Vec<Attempt>, held: Decimal, slot: Slot) {
+    if held.is_zero() {
+        return;
+    }
+    let Some(Attempt { failure, .. }) = retried.pop() else { return };
+    let Task { key, digest, .. } = task;
+    let record = Box::new(Record { key, digest, retried, timing: None, held_usd: Some(held), outcome: Err(failure) });
+    let event = RunEvent::Recorded { candidate: lane.index, record, slot };
+    // Nobody listens any more when the sinks are gone: then the run has stopped for that.
+    let _ = lane.shared.events.send(event).await;
+}
+
 /// Sends one task until it is answered or given up, and hands on its record.
 async fn carry_out(lane: &Lane, task: Task, slot: Slot) {
     let Lane { index, candidate, limits, shared, .. } = lane;
@@ -383,15 +421,13 @@ async fn carry_out(lane: &Lane, task: Task, slot: Slot) {
         // Waiting for money and for limits is no part of any attempt's time.
         let reserved = tokio::select! {
             biased;
-            () = shared.stop.cancelled() => return,
-            reserved = shared.reserve(candidate, &task.request) => reserved,
+            () = shared.stop.cancelled() => None,
+            reserved = async {
+                limits.leave(tokens, clock).await;
+                shared.reserve(candidate, &task.request).await
+            } => reserved,
         };
-        let Some(reserved) = reserved else { return };
-        tokio::select! {
-            biased;
-            () = shared.stop.cancelled() => return,
-            () = limits.leave(tokens, clock) => {}
-        }
+        let Some(reserved) = reserved else { return given_up(lane, task, retried, held, slot).await };
         let attempted =
             collect(&*candidate.provider, &task.request, candidate.timeout, clock, &shared.rules.redactor).await;
         limits.heard(tokens, &attempted, clock);
@@ -406,7 +442,7 @@ async fn carry_out(lane: &Lane, task: Task, slot: Slot) {
                     retried.push(Attempt { sent: attempted.sent, took: attempted.took, failure });
                     tokio::select! {
                         // Nothing was answered: the task counts as not done, and a resumed run begins it anew.
-                        () = shared.stop.cancelled() => return,
+                        () = shared.stop.cancelled() => return given_up(lane, task, retried, held, slot).await,
                         () = tokio::time::sleep(wait) => continue,
                     }
                 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, overlay, put};
 use crate::provider::sse::Frame;
+use crate::provider::wire::Calls;
 use crate::provider::{Decode, Dialect, Event, wire};
 use crate::suite::spec::Structured;
 use crate::types::{Failure, Finish, Request, Usage};
@@ -190,8 +191,7 @@ struct Heaps {
 struct Decoder {
     is_done: bool,
     heaps: Heaps,
-    /// The tool calls: the service's number of the block, and whether arguments have come.
-    calls: Vec<(u64, bool)>,
+    calls: Calls,
 }
 
 impl Decoder {
@@ -204,9 +204,9 @@ impl Decoder {
                 // In a stream the arguments come in pieces after an empty object.
                 let has_input = block.get("input").and_then(Value::as_object).is_some_and(|input| !input.is_empty());
                 let input = block.get("input").filter(|_| is_whole || has_input);
-                self.calls.push((index, input.is_some()));
+                let place = self.calls.begin(index, input.is_some());
                 vec![Event::ToolCall {
-                    index: self.calls.len() - 1,
+                    index: place,
                     id: wire::word(block, "/id"),
                     name: wire::word(block, "/name"),
                     arguments: input.map_or_else(String::new, Value::to_string),
@@ -227,15 +227,13 @@ impl Decoder {
     }
 
     fn arguments(&mut self, index: u64, arguments: String) -> Option<Event> {
-        let place = self.calls.iter().position(|(number, _)| *number == index)?;
-        self.calls[place].1 = true;
+        let place = self.calls.arguments(index)?;
         Some(Event::ToolCall { index: place, id: None, name: None, arguments })
     }
 
     /// A call without arguments has no pieces of them, and means an empty object.
     fn close(&mut self, index: u64) -> Option<Event> {
-        let is_bare = self.calls.iter().any(|(number, has_arguments)| *number == index && !has_arguments);
-        if is_bare { self.arguments(index, "{}".to_owned()) } else { None }
+        if self.calls.is_bare(index) { self.arguments(index, "{}".to_owned()) } else { None }
     }
 
     fn usage(&mut self, usage: &Value) -> Option<Event> {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, overlay, put};
 use crate::provider::sse::Frame;
+use crate::provider::wire::Calls;
 use crate::provider::{Decode, Dialect, Event, Framing, wire};
 use crate::suite::spec::Structured;
 use crate::types::{Failure, Finish, Request, Usage};
@@ -147,14 +148,8 @@ impl Dialect for Bedrock {
     }
 
     fn path(&self) -> String {
-        // An ARN has colons and slashes in it, which have to be escaped.
-        let mut model = String::new();
-        for byte in self.model.bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => model.push(byte.into()),
-                _ => model.push_str(&format!("%{byte:02X}")),
-            }
-        }
+        // An ARN has colons and slashes in it.
+        let model = wire::segment(&self.model);
         let method = if self.is_streamed { "converse-stream" } else { "converse" };
         format!("/model/{model}/{method}")
     }
@@ -200,24 +195,17 @@ fn is_services_own(call: &Value) -> bool {
 struct Decoder {
     has_stopped: bool,
     is_done: bool,
-    /// The service's numbers of the blocks that are tool calls, in order, and whether arguments have come.
-    calls: Vec<(u64, bool)>,
+    calls: Calls,
 }
 
 impl Decoder {
     fn begin(&mut self, index: u64, call: &Value, arguments: String) -> Event {
-        self.calls.push((index, !arguments.is_empty()));
-        Event::ToolCall {
-            index: self.calls.len() - 1,
-            id: wire::word(call, "/toolUseId"),
-            name: wire::word(call, "/name"),
-            arguments,
-        }
+        let place = self.calls.begin(index, !arguments.is_empty());
+        Event::ToolCall { index: place, id: wire::word(call, "/toolUseId"), name: wire::word(call, "/name"), arguments }
     }
 
     fn arguments(&mut self, index: u64, arguments: String) -> Option<Event> {
-        let place = self.calls.iter().position(|(number, _)| *number == index)?;
-        self.calls[place].1 = true;
+        let place = self.calls.arguments(index)?;
         Some(Event::ToolCall { index: place, id: None, name: None, arguments })
     }
 }
@@ -272,9 +260,7 @@ impl Decode for Decoder {
                 }
             }
             // A call without arguments has no pieces of them, and means an empty object.
-            "contentBlockStop"
-                if self.calls.iter().any(|(number, has_arguments)| *number == index && !has_arguments) =>
-            {
+            "contentBlockStop" if self.calls.is_bare(index) => {
                 events.extend(self.arguments(index, "{}".to_owned()));
             }
             "messageStop" => {

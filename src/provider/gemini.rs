@@ -142,7 +142,9 @@ impl Dialect for Gemini {
 
     fn path(&self) -> String {
         let method = if self.is_streamed { "streamGenerateContent" } else { "generateContent" };
-        format!("/models/{}:{method}", self.model)
+        // Google's own lists write `models/` before the name.
+        let model = self.model.strip_prefix("models/").unwrap_or(&self.model);
+        format!("/models/{}:{method}", wire::segment(model))
     }
 
     fn query(&self) -> Option<&'static str> {

@@ -1,7 +1,7 @@
 //! The only transport: connections, keys and bounds. What is said over it is a dialect's matter, and how long an answer
 //! may take is [`collect`](crate::provider::collect)'s.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -206,7 +206,7 @@ impl HttpProvider {
         }
         let is_wrapped = self.dialect.structured() == Structured::Tool && request.output_schema.is_some();
         let hint = hint_of(response.headers(), clock::wall());
-        let mut unwrap = Unwrap { is_wrapped, calls: Vec::new() };
+        let mut unwrap = Unwrap { is_wrapped, calls: BTreeSet::new() };
         Ok(match self.begun(&mut response).await? {
             Begun::Whole(events) => {
                 let events: Vec<_> = events.into_iter().map(|event| Ok(unwrap.event(event))).collect();
@@ -346,14 +346,14 @@ fn headers_of(dialect: &dyn Dialect, headers: &BTreeMap<String, String>, auth: &
 struct Unwrap {
     is_wrapped: bool,
     /// Calls of that tool.
-    calls: Vec<usize>,
+    calls: BTreeSet<usize>,
 }
 
 impl Unwrap {
     fn event(&mut self, event: Event) -> Event {
         match event {
             Event::ToolCall { index, name: Some(name), arguments, .. } if self.is_wrapped && name == ANSWER_TOOL => {
-                self.calls.push(index);
+                self.calls.insert(index);
                 Event::Text(arguments)
             }
             Event::ToolCall { index, arguments, .. } if self.calls.contains(&index) => Event::Text(arguments),
@@ -570,7 +570,9 @@ fn hint_of(headers: &HeaderMap, now: SystemTime) -> Hint {
                 let name = |which: &str| format!("anthropic-ratelimit-{what}-{which}");
                 text(name("remaining")).zip(text(name("reset")))
             })?;
-        Some((left.parse::<f64>().ok()?.max(0.0) as u64, span(&reset, now)?))
+        // Some write -1 where there is no limit.
+        let left = left.parse::<f64>().ok().filter(|left| *left >= 0.0)?;
+        Some((left as u64, span(&reset, now)?))
     };
     // Most answers have no such headers: one look tells.
     let has_any = headers.keys().any(|name| name.as_str().contains("ratelimit"));

@@ -2,11 +2,14 @@
 //!
 //! The conversation is sent as input items and nothing is stored at the service. It has no seed and no stop texts.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, overlay, put};
 use crate::provider::sse::Frame;
+use crate::provider::wire::Calls;
 use crate::provider::{Decode, Dialect, Event, wire};
 use crate::suite::spec::Structured;
 use crate::types::{Failure, Finish, Request, TokenLogprob, Usage};
@@ -175,10 +178,9 @@ impl Dialect for OpenAiResponses {
 struct Decoder {
     is_done: bool,
     has_model: bool,
-    /// The service's numbers of the items that are function calls, in order, and whether arguments have come.
-    calls: Vec<(u64, bool)>,
+    calls: Calls,
     /// Items whose text or reasoning has come in pieces: it comes again as a whole when they are done.
-    told: Vec<u64>,
+    told: BTreeSet<u64>,
     is_refused: bool,
 }
 
@@ -203,15 +205,12 @@ impl Decoder {
                 events.extend(pieces.filter_map(|piece| wire::word(piece, "/text")).map(Event::Reasoning));
             }
             Some("function_call") => {
-                let place = self.calls.iter().position(|(number, _)| *number == index);
                 let arguments = wire::word(item, "/arguments").unwrap_or_default();
-                match place {
-                    None => self.begin(index, item, arguments, events),
-                    Some(place) if !self.calls[place].1 => {
-                        self.calls[place].1 = true;
-                        events.push(Event::ToolCall { index: place, id: None, name: None, arguments });
-                    }
-                    Some(_) => {}
+                if !self.calls.has(index) {
+                    self.begin(index, item, arguments, events);
+                } else if self.calls.is_bare(index) {
+                    let place = self.calls.arguments(index);
+                    events.extend(place.map(|index| Event::ToolCall { index, id: None, name: None, arguments }));
                 }
             }
             // Calls of the service's own tools and their results; what was told in pieces.
@@ -220,9 +219,9 @@ impl Decoder {
     }
 
     fn begin(&mut self, index: u64, item: &Value, arguments: String, events: &mut Vec<Event>) {
-        self.calls.push((index, !arguments.is_empty()));
+        let place = self.calls.begin(index, !arguments.is_empty());
         events.push(Event::ToolCall {
-            index: self.calls.len() - 1,
+            index: place,
             id: wire::word(item, "/call_id"),
             name: wire::word(item, "/name"),
             arguments,
@@ -308,17 +307,17 @@ impl Decode for Decoder {
         match kind {
             "response.created" | "response.in_progress" => events.extend(self.model(&data["response"])),
             "response.output_text.delta" => {
-                self.told.push(index);
+                self.told.insert(index);
                 events.extend(wire::word(&data, "/delta").map(Event::Text));
                 events.extend(logprobs(&data["logprobs"]));
             }
             "response.refusal.delta" => {
-                self.told.push(index);
+                self.told.insert(index);
                 self.refuse(&mut events);
                 events.extend(wire::word(&data, "/delta").map(Event::Text));
             }
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
-                self.told.push(index);
+                self.told.insert(index);
                 events.extend(wire::word(&data, "/delta").map(Event::Reasoning));
             }
             "response.output_item.added"
@@ -328,10 +327,9 @@ impl Decode for Decoder {
                 self.begin(index, &data["item"], arguments, &mut events);
             }
             "response.function_call_arguments.delta" => {
-                if let Some(place) = self.calls.iter().position(|(number, _)| *number == index) {
-                    self.calls[place].1 = true;
+                if let Some(index) = self.calls.arguments(index) {
                     let arguments = wire::word(&data, "/delta").unwrap_or_default();
-                    events.push(Event::ToolCall { index: place, id: None, name: None, arguments });
+                    events.push(Event::ToolCall { index, id: None, name: None, arguments });
                 }
             }
             "response.output_item.done" => self.item(index, &data["item"], &mut events),
@@ -346,7 +344,6 @@ impl Decode for Decoder {
             // Steps of the service's own tools, ends of what has come in pieces, and events of later versions.
             _ => {}
         }
-        self.told.dedup();
         Ok(events)
     }
 

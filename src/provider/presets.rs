@@ -327,7 +327,12 @@ impl Preset {
                 format!("the address of {} depends on the account, and `base_url` is not given", self.title),
                 format!("add `base_url`, such as {example}"),
             )),
-            Region(template) => Ok(template.replace("{region}", self.region(spec)?)),
+            Region(template) => {
+                let region = self.region(spec)?;
+                let url = template.replace("{region}", region);
+                // China's regions are a partition of their own.
+                Ok(if region.starts_with("cn-") { format!("{url}.cn") } else { url })
+            }
             Project(template) => {
                 let region = self.region(spec)?;
                 let Some(project) = spec.project.as_deref().filter(|project| is_name(project)) else {

@@ -38,7 +38,7 @@ impl Dialect for SageMaker {
 
     fn path(&self) -> String {
         let method = if self.is_streamed() { "invocations-response-stream" } else { "invocations" };
-        format!("/endpoints/{}/{method}", self.endpoint)
+        format!("/endpoints/{}/{method}", wire::segment(&self.endpoint))
     }
 
     fn decoder(&self) -> Box<dyn Decode> {

@@ -1,6 +1,7 @@
 //! How services write what every dialect has: errors, counts, JSON in a frame. Pure.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -53,7 +54,8 @@ pub fn money(value: &Value, pointer: &str) -> Option<Decimal> {
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
     };
     let amount = Decimal::from_str_exact(&written).or_else(|_| Decimal::from_scientific(&written)).ok()?;
-    (!amount.is_sign_negative()).then_some(amount)
+    // Nobody charges a million dollars for an answer; sums of what is absurd would not fit.
+    (!amount.is_sign_negative() && amount < Decimal::from(1_000_000)).then_some(amount)
 }
 
 /// The items of a list at a place; none when there is no list.
@@ -64,6 +66,57 @@ pub fn list<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Val
 /// A sum of counts of which some may be unknown; `None` when all are.
 pub fn sum(counts: impl IntoIterator<Item = Option<u64>>) -> Option<u64> {
     counts.into_iter().flatten().reduce(u64::saturating_add)
+}
+
+/// The tool calls of a stream whose service numbers its parts: which part is which call, and whether its arguments have
+/// come. Looked up in no time, however many there are.
+#[derive(Debug, Default)]
+pub struct Calls {
+    places: HashMap<u64, usize>,
+    has_arguments: Vec<bool>,
+}
+
+impl Calls {
+    /// Takes a call that begins in a part; gives its place.
+    pub fn begin(&mut self, part: u64, has_arguments: bool) -> usize {
+        self.has_arguments.push(has_arguments);
+        self.places.insert(part, self.has_arguments.len() - 1);
+        self.has_arguments.len() - 1
+    }
+
+    /// The place of the call in a part, to which arguments come; `None` when the part is no call.
+    pub fn arguments(&mut self, part: u64) -> Option<usize> {
+        let place = *self.places.get(&part)?;
+        self.has_arguments[place] = true;
+        Some(place)
+    }
+
+    /// Whether a part is a call to which no arguments have come.
+    pub fn is_bare(&self, part: u64) -> bool {
+        self.places.get(&part).is_some_and(|place| !self.has_arguments[*place])
+    }
+
+    /// Whether a part is a call.
+    pub fn has(&self, part: u64) -> bool {
+        self.places.contains_key(&part)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.has_arguments.is_empty()
+    }
+}
+
+/// A text as one part of a path. What is special in paths is escaped.
+pub fn segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }
 
 /// The message in the value of an error field, whatever its shape; `None` when it says that there is no error.

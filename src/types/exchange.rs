@@ -122,13 +122,31 @@ impl Request {
         (texts.sum::<usize>() + written(&self.tools) + written(&self.output_schema)) as u64 / 3 + 1
     }
 
-    /// The part of [`Request::tokens_at_most`] that is the answer's.
+    /// The part of [`Request::tokens_at_most`] that is the answer's. Bounds that `params.extra` sets by the names of
+    /// services count, and so does a number of answers.
     pub fn output_tokens_at_most(&self) -> u64 {
-        self.params.max_output_tokens.map_or(Request::UNBOUNDED, u64::from)
+        const BOUNDS: [&str; 7] = [
+            "/max_tokens",
+            "/max_completion_tokens",
+            "/max_output_tokens",
+            "/max_new_tokens",
+            "/generationConfig/maxOutputTokens",
+            "/inferenceConfig/maxTokens",
+            "/options/num_predict",
+        ];
+        let own = self.params.max_output_tokens.map(u64::from);
+        if self.params.extra.is_empty() {
+            return own.unwrap_or(Request::UNBOUNDED);
+        }
+        let extra = Value::from(self.params.extra.clone());
+        let number = |place: &&str| extra.pointer(place)?.as_u64();
+        let bound = BOUNDS.iter().filter_map(number).max().or(own).unwrap_or(Request::UNBOUNDED);
+        let answers = ["/n", "/generationConfig/candidateCount"].iter().filter_map(number).max().unwrap_or(1);
+        bound.saturating_mul(answers.max(1))
     }
 
     /// Tokens that are taken for an answer without a bound.
-    pub const UNBOUNDED: u64 = 1024;
+    pub const UNBOUNDED: u64 = 4096;
 }
 
 /// Why the model stopped.

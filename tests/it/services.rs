@@ -303,6 +303,9 @@ fn what_is_wrong_with_a_service_is_said_before_anything_is_sent() {
         );
         let mut command = folder.evalctl(["run", "suite.yaml", "--out", "run"]);
         command.env("EMPTY_KEY", "");
+        if candidate.contains("192.0.2.1") {
+            command.env("OPENAI_API_KEY", "sk-never-to-be-sent-0123");
+        }
         let said = finish(command).expect(2).err;
         for words in words {
             assert!(said.contains(words), "{candidate}: {said}");
@@ -320,5 +323,10 @@ fn what_is_wrong_with_a_service_is_said_before_anything_is_sent() {
     refused("anthropic: { model: m, api_key_env: EMPTY_KEY }", &["`EMPTY_KEY` is not set"]);
     refused("openai: { model: m, api: converse }", &["does not speak `converse`", "`chat` and `responses`"]);
     refused("mistral: { model: m, region: us-east-1 }", &["`region` means nothing to Mistral"]);
+    refused(
+        "openai: { model: m, base_url: \"http://192.0.2.1/v1\" }",
+        &["`OPENAI_API_KEY`", "open line", "`https://`"],
+    );
+    refused("gemini: { model: \"..\" }", &["no name of a model"]);
     refused("groq: { model: m }\n    requests_per_min: 0", &["`requests_per_min` must be at least 1"]);
 }

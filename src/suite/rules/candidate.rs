@@ -150,6 +150,9 @@ impl Rules<'_> {
         if spec.model.as_ref().is_some_and(|model| model.trim().is_empty()) {
             self.fault(&path("model"), "`model` must not be empty");
         }
+        if spec.model.as_ref().is_some_and(|model| matches!(model.trim(), "." | "..")) {
+            self.fault(&path("model"), "this is no name of a model");
+        }
         if let Some(url) = &spec.base_url
             && let Err(why) = check_base_url(url)
         {
