@@ -23,6 +23,8 @@ pub enum Command {
     Init(InitArgs),
     /// Report everything that is wrong with a suite, without sending a request
     Check(CheckArgs),
+    /// Ask each service a dozen tiny questions: what does it honour of schemas, tools, seeds, stops and bounds?
+    Probe(ProbeArgs),
     /// Put a golden set to every candidate, compare, and judge
     Run(RunArgs),
     /// Mark a stored run again, without asking a candidate
@@ -66,6 +68,19 @@ pub struct CheckArgs {
     /// What of the suite to take
     #[command(flatten)]
     pub choice: Choice,
+}
+
+/// `evalctl probe`
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// The suite file
+    pub suite: PathBuf,
+    /// Only this candidate (may be repeated) [default: all that are services]
+    #[arg(long = "candidate", value_name = "ID")]
+    pub candidates: Vec<String>,
+    /// Print what was found as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `evalctl run`

@@ -2,16 +2,14 @@
 
 use std::fmt::Write as _;
 
-use rust_decimal::Decimal;
-
 use crate::cli::CheckArgs;
 use crate::commands::exit::CommandError;
 use crate::commands::plan::{self, Options, Planned};
-use crate::commands::{World, pricing, print, source, weights};
+use crate::commands::{World, estimate, pricing, print, source, weights};
 use crate::gate::{self, Bar};
-use crate::price;
 use crate::stats;
-use crate::types::{Price, Usage};
+use crate::suite::spec::{self, CandidateSpec, Structured};
+use crate::types::Faults;
 use crate::util::text::visible;
 
 /// Discordance that the sizes are worked out for: the share of samples that two models mark differently.
@@ -27,11 +25,11 @@ pub fn check(args: &CheckArgs, world: &mut World<'_>) -> Result<u8, CommandError
         candidates: args.choice.candidates.clone(),
         limit: args.choice.limit,
         is_live: true,
-        is_stored: false,
-        is_priced: false,
+        ..Options::default()
     };
     let mut plan = plan::prepare(&source, &options, world.environment)?;
     weights::start(&mut plan, true, world)?.end();
+    let estimates = estimate::of(&plan).map_err(Faults::from)?;
     let mut out = String::new();
     let samples = plan.cases.len() as u64;
     line(&mut out, &format!("{}: nothing is wrong with it", visible(&args.suite.display().to_string())));
@@ -43,7 +41,7 @@ pub fn check(args: &CheckArgs, world: &mut World<'_>) -> Result<u8, CommandError
             if repeats > 1 { format!(" × {repeats} repeats") } else { String::new() }
         ),
     );
-    for candidate in &plan.candidates {
+    for ((candidate, spec), estimate) in plan.candidates.iter().zip(&plan.suite.candidates).zip(&estimates) {
         let role = if plan.suite.baseline.as_deref() == Some(&*candidate.id) { " (baseline)" } else { "" };
         let tasks = samples * u64::from(repeats);
         line(
@@ -55,8 +53,11 @@ pub fn check(args: &CheckArgs, world: &mut World<'_>) -> Result<u8, CommandError
             ),
         );
         line(&mut out, &format!("    price     {}", visible(&pricing::in_words(&candidate.pricing))));
-        if let Some(estimate) = estimate(candidate, samples, repeats) {
-            line(&mut out, &format!("    estimate  {estimate}"));
+        if let Some(estimate) = estimate {
+            line(&mut out, &format!("    estimate  {}", estimate.in_words()));
+        }
+        if let Some(words) = structured(candidate, spec, plan.suite.output.is_some()) {
+            line(&mut out, &format!("    schema    {words}"));
         }
         for loss in &candidate.losses {
             line(&mut out, &format!("    cannot be told: {}", visible(loss)));
@@ -85,34 +86,20 @@ pub fn check(args: &CheckArgs, world: &mut World<'_>) -> Result<u8, CommandError
     print(world, out.as_bytes())
 }
 
-/// What a service will take, at most: without a tokenizer, a third of the bytes as prompt tokens, and the bound of each
-/// answer.
-fn estimate(candidate: &Planned, samples: u64, repeats: u32) -> Option<String> {
-    let (input, output) = candidate.tokens;
-    if input == 0 {
-        return None;
-    }
-    let times = u64::from(repeats);
-    let (input, output) = (input.saturating_mul(times), output.saturating_mul(times));
-    let usage = Usage { input_tokens: Some(input), output_tokens: Some(output), ..Usage::default() };
-    let price = candidate.pricing.price().ok();
-    // By the plain prices: tiers go by the tokens of one request, and few are as long as that.
-    let cost = price.and_then(|price| {
-        let per_request =
-            price.per_request_usd.unwrap_or_default().checked_mul(Decimal::from(samples.saturating_mul(times)))?;
-        let tokens = price::cost(&Price { per_request_usd: None, tiers: Vec::new(), ..price.clone() }, &usage);
-        match tokens {
-            Ok(tokens) => tokens.checked_add(per_request),
-            Err(_) => Some(per_request).filter(|amount| !amount.is_zero()),
-        }
-    });
-    let dollars = cost.map_or_else(String::new, |cost| format!(", ${}", cost.round_dp(4).normalize()));
-    Some(format!("about {input} prompt tokens (a third of the bytes), at most {output} of answers{dollars}"))
-}
-
 fn line(out: &mut String, text: &str) {
     // Writing to a string cannot fail.
     let _ = writeln!(out, "{text}");
+}
+
+/// How a service is asked for the schema, and who says that it can be.
+fn structured(candidate: &Planned, spec: &CandidateSpec, has_schema: bool) -> Option<String> {
+    let dialect = candidate.dialect.as_ref().filter(|_| has_schema)?;
+    let way = spec::name_of(dialect.manner().structured);
+    Some(match (&candidate.probe, spec.structured == Structured::Auto) {
+        (_, false) => format!("`{way}`, as the suite says"),
+        (Some(probe), true) => format!("`{way}`, as the probe of {} found", probe.asked),
+        (None, true) => format!("`{way}`, as the service describes it; `evalctl probe` asks it"),
+    })
 }
 
 /// How many samples a non-inferiority gate on marks needs when the two models are equally good.

@@ -107,6 +107,15 @@ fn notes(manifest: &Manifest, plan: &Plan, summary: &Summary, marked: Marked) ->
             Some("what it was not told the others were: a difference may be one of the question"),
         ));
     }
+    if plan.suite.limits.max_usd.is_some() {
+        let is_hourly =
+            |candidate: &&Planned| candidate.pricing.price().is_ok_and(|price| price.per_hour_usd.is_some());
+        for candidate in plan.candidates.iter().filter(is_hourly) {
+            let text =
+                format!("`limits.max_usd` does not bound the hours of the machine that `{}` runs on", candidate.id);
+            notes.push(note("unbounded_hours", text, Some("it bounds what is paid by the request and by the token")));
+        }
+    }
     notes.extend(different_parameters(plan));
     let dropped: u64 = summary.candidates.iter().map(|candidate| candidate.counts.dropped).sum();
     if dropped > 0 {

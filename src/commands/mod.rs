@@ -2,6 +2,7 @@
 
 mod cases;
 mod check;
+mod estimate;
 mod exit;
 mod finish;
 mod init;
@@ -9,6 +10,8 @@ mod marking;
 mod plan;
 mod prices;
 mod pricing;
+mod probe;
+mod questions;
 mod run;
 mod serve;
 mod services;
@@ -47,6 +50,7 @@ pub fn carry_out(cli: Cli, world: &mut World<'_>) -> Result<u8, CommandError> {
     match cli.command {
         Command::Init(args) => init::init(&args, world),
         Command::Check(args) => check::check(&args, world),
+        Command::Probe(args) => probe::probe(&args, world),
         Command::Run(args) => run::run(&args, world),
         Command::Score(args) => score(&args, world),
         Command::Report(args) => render(&args, world),
@@ -110,6 +114,8 @@ fn stored_plan(folder: &Path, other: Option<Source>, world: &World<'_>) -> Resul
         is_live: false,
         is_stored: true,
         is_priced,
+        is_unjudged: false,
+        probes: Some(manifest.candidates.iter().filter_map(|candidate| candidate.probe.clone()).collect()),
     };
     let mut plan = plan::prepare(&source, &options, world.environment)?;
     // What was asked stands in the manifest; a file of answers may have gone since.

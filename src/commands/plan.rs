@@ -1,6 +1,6 @@
 //! Suite to plan: everything that can be wrong is found here, before the first request.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::commands::cases::{Ask, Cases};
 use crate::commands::pricing;
+use crate::commands::services::Endpoint;
 use crate::commands::weights::Weights;
 use crate::dataset::{Dataset, Indexed, Selection};
 use crate::engine::{Rates, RetryRule};
@@ -18,10 +19,11 @@ use crate::gate::{self, Bar};
 use crate::price::Book;
 use crate::provider::{Command, Dialect, Provider, Recorded, RowTest, Scripted};
 use crate::scorer::{self, MetricKind, Scorer};
+use crate::store;
 use crate::suite::spec::{CandidateSpec, PacingSpec, ProviderSpec, ScorerSpec, Structured};
 use crate::suite::values::Allowance;
 use crate::suite::{self, Document, Filter, Prompt, Step, Suite, Template, at};
-use crate::types::{Fault, Faults, Message, Params, Place, Pricing, Request, Row, Sample};
+use crate::types::{Fault, Faults, Message, Params, Place, Pricing, Probe, Request, Row, Sample};
 use crate::util::digest::{Digest, Hasher};
 use crate::util::secret::{Redactor, Secret};
 use crate::util::{field, text};
@@ -67,6 +69,10 @@ pub struct Options {
     pub is_stored: bool,
     /// Whether it is known already what the candidates are priced by, so that the suite's file of prices may have gone.
     pub is_priced: bool,
+    /// Whether nothing will be judged, so that a choice of candidates need leave none for the gates.
+    pub is_unjudged: bool,
+    /// What probes have found of endpoints; `None` for what is stored beside the runs of the suite.
+    pub probes: Option<Vec<Probe>>,
 }
 
 /// A suite made ready: nothing in it can be wrong any more that could be known beforehand.
@@ -115,12 +121,16 @@ pub struct Planned {
     pub pace: Pace,
     /// What answers, when it was asked for.
     pub live: Option<Arc<dyn Provider>>,
+    /// How it is asked, of a service.
+    pub dialect: Option<Arc<dyn Dialect>>,
+    /// Where it is asked, of a service that is to be.
+    pub endpoint: Option<Endpoint>,
+    /// What a probe found of the service.
+    pub probe: Option<Probe>,
     /// Whether it is given the parameters of the suite: a service, or weights on this machine.
     pub is_asked: bool,
     /// What its dialect cannot say of what is asked, in words.
     pub losses: Vec<String>,
-    /// Of a service, tokens of all samples once, prompts and answers, as far as they can be told without a tokenizer.
-    pub tokens: (u64, u64),
     /// The weights on this machine that it answers by; `weights::start` puts their server in place.
     pub weights: Option<Weights>,
     /// What is known of these weights once they are loaded.
@@ -263,6 +273,11 @@ fn merged(candidate: &Params, row: &Params) -> Params {
     }
 }
 
+/// Where the runs of a suite are, and what is known of its endpoints.
+pub fn suite_folder(name: &str) -> PathBuf {
+    Path::new("reports").join(name)
+}
+
 /// Makes a suite ready.
 ///
 /// # Errors
@@ -271,8 +286,16 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
     let (document, suite, mut faults) = suite::parse(&source.shown, &source.bytes);
     let Some(mut suite) = suite else { return Err(faults) };
     faults.0.extend(suite::check(&document, &suite).0);
-    let mut work =
-        Work { source, document: &document, faults, environment, schemas: HashMap::new(), secrets: Vec::new() };
+    let stored = match &options.probes {
+        Some(_) => Vec::new(),
+        None => store::read_probes(&suite_folder(&suite.name)).unwrap_or_else(|error| {
+            faults.push(Fault::new(Place::default(), error.to_string()));
+            Vec::new()
+        }),
+    };
+    let probes = options.probes.as_deref().unwrap_or(&stored);
+    let (schemas, secrets) = (HashMap::new(), Vec::new());
+    let mut work = Work { source, document: &document, faults, environment, probes, schemas, secrets };
     let prices = work.prices(&suite, options.is_priced);
     // Positions count candidates as they stand in the file, so the choice comes after whatever names them.
     let schema = suite.output.as_ref().and_then(|output| work.schema(&at!["output", "schema"], &output.schema));
@@ -341,6 +364,7 @@ pub(super) struct Work<'a> {
     document: &'a Document,
     faults: Faults,
     pub(super) environment: Environment<'a>,
+    pub(super) probes: &'a [Probe],
     schemas: HashMap<String, Option<Value>>,
     /// Keys, and the values of variables that go into headers and to programs.
     pub(super) secrets: Vec<Secret>,
@@ -355,10 +379,10 @@ struct Draft {
     live: Option<Arc<dyn Provider>>,
     /// How a service is asked.
     dialect: Option<Arc<dyn Dialect>>,
+    endpoint: Option<Endpoint>,
+    probe: Option<Probe>,
     /// What that cannot say of some sample, each once.
     losses: RefCell<Vec<String>>,
-    /// Tokens of all samples once, prompts and answers, as far as they can be told without a tokenizer.
-    tokens: Cell<(u64, u64)>,
     weights: Option<Weights>,
     pricing: Pricing,
     in_flight: u32,
@@ -369,14 +393,13 @@ struct Draft {
 }
 
 impl Draft {
-    /// Notes what its dialect cannot say of a sample, and what it will take.
+    /// Notes what its dialect cannot say of a sample.
     fn note_losses(&self, asking: &Asking, asked: &Asked, row: &Arc<Row>, params: &Arc<Params>) {
         let Some(dialect) = &self.dialect else { return };
         let request = asking.request(asked, params, row);
-        let (input, output) = self.tokens.get();
-        self.tokens.set((input + request.input_tokens_at_most(), output + request.output_tokens_at_most()));
+        let (_, losses) = dialect.encode(&request);
         let mut known = self.losses.borrow_mut();
-        for loss in dialect.losses(&request) {
+        for loss in losses.into_words() {
             if !known.contains(&loss) {
                 known.push(loss);
             }
@@ -401,8 +424,10 @@ impl Draft {
             pace,
             live: self.live,
             is_asked: self.dialect.is_some() || self.weights.is_some(),
+            dialect: self.dialect,
+            endpoint: self.endpoint,
+            probe: self.probe,
             losses: self.losses.into_inner(),
-            tokens: self.tokens.get(),
             weights: self.weights,
             facts: None,
         }
@@ -576,7 +601,8 @@ impl Work<'_> {
             positions.contains(&(index - 1))
         });
         let is_judged = |gate| suite.candidates.iter().any(|chosen| gate::applies(gate, &chosen.id, baseline));
-        let is_choice = !options.candidates.is_empty() && options.candidates.iter().all(is_known);
+        let is_choice =
+            !options.is_unjudged && !options.candidates.is_empty() && options.candidates.iter().all(is_known);
         if is_choice && !suite.gates.is_empty() && !suite.gates.iter().any(is_judged) {
             let mut fault = Fault::new(Place::default(), "`--candidate` leaves nobody whom a gate of the suite judges");
             fault.help = Some("name a candidate besides the baseline, or take the gates out of the suite".to_owned());
@@ -601,7 +627,7 @@ impl Work<'_> {
         let before = self.faults.0.len();
         let mut names = Vec::new();
         let mut weights = None;
-        let mut dialect = None;
+        let (mut dialect, mut endpoint, mut probe) = (None, None, None);
         // A server on this machine takes no more at a time than it was told to.
         let mut in_flight = spec.in_flight.unwrap_or(pacing.in_flight);
         let mut identity = Hasher::default();
@@ -610,8 +636,12 @@ impl Work<'_> {
             ProviderSpec::Service(service) => {
                 let service = self.service(key, service, spec, position, is_live)?;
                 identity.part(&to_json(&service.decides)).part(&to_json(&asking.schema));
-                dialect = Some(service.dialect);
-                (service.words, Ask::Prompt, service.live)
+                let live = service.live.as_ref().and_then(|endpoint| {
+                    let as_planned = endpoint.dialect(service.dialect.manner().structured, None);
+                    endpoint.provider(as_planned).ok().map(|provider| Arc::new(provider) as Arc<dyn Provider>)
+                });
+                (dialect, endpoint, probe) = (Some(service.dialect), service.live, service.probe);
+                (service.words, Ask::Prompt, live)
             }
             ProviderSpec::Recorded(recorded) => {
                 identity.part(&to_json(recorded));
@@ -686,8 +716,9 @@ impl Work<'_> {
             ask,
             live,
             dialect,
+            endpoint,
+            probe,
             losses: RefCell::default(),
-            tokens: Cell::default(),
             weights,
             pricing: Pricing::default(),
             in_flight,
@@ -763,7 +794,7 @@ impl Work<'_> {
         let is_drawn = select.is_some_and(|select| select.sample.is_some());
         let services: Vec<(&Draft, Arc<Params>)> = drafts
             .iter()
-            .filter(|draft| draft.dialect.is_some())
+            .filter(|draft| draft.dialect.as_ref().is_some_and(|dialect| dialect.may_lose()))
             .map(|draft| (draft, Arc::new(draft.spec.params.clone())))
             .collect();
         let add = |sample: &Sample, cases: Option<&mut Cases>| -> Result<(), String> {

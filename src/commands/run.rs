@@ -36,18 +36,17 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
         candidates: args.choice.candidates.clone(),
         limit: args.choice.limit,
         is_live: true,
-        is_stored: false,
-        is_priced: false,
+        ..Options::default()
     };
     let mut plan = plan::prepare(&source, &options, world.environment)?;
     let path = choose_folder(args, &plan)?;
-    let servers = weights::start(&mut plan, args.quiet, world)?;
     // Nothing has been sent: a folder that cannot be written to is a fault of the command line.
     let unusable = |error: StoreError| match error {
         StoreError::Io { .. } => CommandError::usage(error.to_string(), "name another folder with `--out`"),
         other => other.into(),
     };
     let folder = Folder::take(&path).map_err(unusable)?;
+    let servers = weights::start(&mut plan, args.quiet, world).inspect_err(|_| folder.leave_if_empty())?;
     // First of all the manifest: a run that is not ours to go on with stays as it is.
     let stored = if args.resume { Some(resumable(folder.path(), &plan)?) } else { None };
     let (mut records, healed) = RecordWriter::open(folder.path()).map_err(unusable)?;
@@ -61,7 +60,7 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
     }
     let found = look_through(&folder, &plan, args.retry_failed)?;
     manifest.write(folder.path()).map_err(unusable)?;
-    if folder.path().parent() == Some(&suite_folder(&plan)) {
+    if folder.path().parent() == Some(&plan::suite_folder(&plan.suite.name)) {
         folder.link_latest();
     }
     let resume = resume_command(args, folder.path());
@@ -110,7 +109,7 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
 
 /// The run's folder: the one named, the latest one to go on with, or a new one.
 fn choose_folder(args: &RunArgs, plan: &Plan) -> Result<PathBuf, CommandError> {
-    let parent = suite_folder(plan);
+    let parent = plan::suite_folder(&plan.suite.name);
     let Some(out) = &args.out else {
         if !args.resume {
             return Ok(new_folder(&parent, clock::wall()));
@@ -174,11 +173,6 @@ fn resumable(folder: &Path, plan: &Plan) -> Result<Manifest, CommandError> {
     Ok(stored)
 }
 
-/// Where the runs of a suite are.
-fn suite_folder(plan: &Plan) -> PathBuf {
-    Path::new("reports").join(&plan.suite.name)
-}
-
 fn numbered(path: &Path, number: u32) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{number}"));
@@ -214,6 +208,7 @@ fn manifest(args: &RunArgs, suite: &Path, plan: &Plan, stored: Option<Manifest>)
         identity: candidate.identity,
         weights: candidate.facts.clone(),
         pricing: Some(candidate.pricing.clone()),
+        probe: candidate.probe.clone(),
     };
     Manifest {
         format: RUN_FORMAT.to_owned(),

@@ -7,9 +7,10 @@ use serde_json::json;
 
 use crate::commands::plan::Work;
 use crate::provider::presets::{self, Key, Preset, Wrong};
-use crate::provider::{Auth, Dialect, Http, HttpProvider, Provider, Signer, is_loopback};
-use crate::suite::spec::{Api, CandidateSpec, ServiceSpec, Structured};
+use crate::provider::{Auth, Dialect, Http, HttpProvider, Signer, is_loopback};
+use crate::suite::spec::{Api, CandidateSpec, MaxTokensField, ServiceSpec, Structured};
 use crate::suite::{self, Step, at};
+use crate::types::{self, Ability, Probe, Shown};
 use crate::util::secret::Secret;
 
 /// A service of the plan.
@@ -20,8 +21,84 @@ pub struct Service {
     pub decides: serde_json::Value,
     /// How it is asked.
     pub dialect: Arc<dyn Dialect>,
-    /// What answers, when it is to be asked.
-    pub live: Option<Arc<dyn Provider>>,
+    /// Where it is asked, when it is to be.
+    pub live: Option<Endpoint>,
+    /// What a probe found of it.
+    pub probe: Option<Probe>,
+}
+
+/// A service as a candidate reaches it, to be asked in whatever way.
+pub struct Endpoint {
+    preset: &'static Preset,
+    api: Api,
+    spec: ServiceSpec,
+    base_url: String,
+    headers: BTreeMap<String, String>,
+    auth: Auth,
+}
+
+impl Endpoint {
+    /// The dialect.
+    pub fn api(&self) -> Api {
+        self.api
+    }
+
+    /// Which it is, for what a probe finds.
+    pub fn name(&self) -> types::Endpoint {
+        endpoint(self.preset, self.api, &self.spec, &self.base_url)
+    }
+
+    /// How the service says that it can be asked for a schema.
+    pub fn described(&self) -> Structured {
+        self.preset.structured
+    }
+
+    /// The dialect, in a manner of its own.
+    pub fn dialect(&self, structured: Structured, max_tokens_field: Option<MaxTokensField>) -> Box<dyn Dialect> {
+        let max_tokens_field = max_tokens_field.or(self.spec.max_tokens_field);
+        self.preset.dialect(self.api, &ServiceSpec { max_tokens_field, ..self.spec.clone() }, structured)
+    }
+
+    /// What answers in a dialect.
+    ///
+    /// # Errors
+    /// When the address, a header or the key cannot be used.
+    pub fn provider(&self, dialect: Box<dyn Dialect>) -> Result<HttpProvider, String> {
+        HttpProvider::new(&Http::shared(), dialect, &self.base_url, &self.headers, self.auth.clone())
+    }
+}
+
+fn endpoint(preset: &Preset, api: Api, spec: &ServiceSpec, base_url: &str) -> types::Endpoint {
+    types::Endpoint {
+        service: preset.name.to_owned(),
+        model: spec.model.clone().unwrap_or_default(),
+        address: base_url.to_owned(),
+        api: presets::name_of(api).to_owned(),
+    }
+}
+
+/// How a schema is asked for where the suite leaves it open: the strictest way that was seen to hold, else as the
+/// service describes itself.
+pub fn structured_by(probe: Option<&Probe>, preset: Structured) -> Structured {
+    let ways = [
+        (Ability::JsonSchema, Structured::JsonSchema),
+        (Ability::SchemaAsTool, Structured::Tool),
+        (Ability::SchemaInWords, Structured::Prompt),
+        // The schema itself is not told by it.
+        (Ability::JsonObject, Structured::JsonObject),
+    ];
+    let holds = |ability| probe.and_then(|probe| probe.does(ability)) == Some(true);
+    ways.into_iter().find(|(ability, _)| holds(*ability)).map_or(preset, |(_, structured)| structured)
+}
+
+/// The field that bounds answers, where the suite leaves it open and a probe has seen one to do so.
+fn max_tokens_field_by(probe: Option<&Probe>) -> Option<MaxTokensField> {
+    let finding = probe?.finding(Ability::MaxTokens).filter(|finding| finding.shown == Shown::Yes)?;
+    match finding.detail.as_str() {
+        "max_completion_tokens" => Some(MaxTokensField::MaxCompletionTokens),
+        "max_tokens" => Some(MaxTokensField::MaxTokens),
+        _ => None,
+    }
 }
 
 impl Work<'_> {
@@ -55,35 +132,41 @@ impl Work<'_> {
             );
             return None;
         }
-        let structured = if spec.structured == Structured::Auto { preset.structured } else { spec.structured };
-        let dialect = || preset.dialect(api, service, structured);
+        let name_of = endpoint(preset, api, service, &base_url);
+        let probe = self.probes.iter().find(|probe| probe.endpoint == name_of).cloned();
+        let structured = match spec.structured {
+            Structured::Auto => structured_by(probe.as_ref(), preset.structured),
+            said => said,
+        };
+        let max_tokens_field = service.max_tokens_field.or_else(|| max_tokens_field_by(probe.as_ref()));
+        let service = &ServiceSpec { max_tokens_field, ..service.clone() };
         let shown = service.model.as_deref().unwrap_or(&base_url);
-        let live = if is_live { Some(self.live(preset, &base_url, dialect(), service, spec, position)?) } else { None };
-        Some(Service {
-            words: if api == preset.apis[0] || name == "sagemaker" {
-                format!("{name} {shown}")
-            } else {
-                format!("{name} {shown} ({})", presets::name_of(api))
-            },
-            decides: decides(service, api, &base_url, structured),
-            dialect: Arc::from(dialect()),
-            live,
-        })
+        let words = if api == preset.apis[0] || name == "sagemaker" {
+            format!("{name} {shown}")
+        } else {
+            format!("{name} {shown} ({})", presets::name_of(api))
+        };
+        let decides = decides(service, api, &base_url, structured);
+        let dialect = Arc::from(preset.dialect(api, service, structured));
+        let live = if is_live { Some(self.live(preset, api, base_url, service, spec, position)?) } else { None };
+        Some(Service { words, decides, dialect, live, probe })
     }
 
     fn live(
         &mut self,
-        preset: &Preset,
-        base_url: &str,
-        dialect: Box<dyn Dialect>,
+        preset: &'static Preset,
+        api: Api,
+        base_url: String,
         service: &ServiceSpec,
         spec: &CandidateSpec,
         position: usize,
-    ) -> Option<Arc<dyn Provider>> {
-        let auth = self.auth(preset, base_url, service, spec, position);
+    ) -> Option<Endpoint> {
+        let auth = self.auth(preset, &base_url, service, spec, position);
         let headers = self.headers(spec, position);
-        match HttpProvider::new(&Http::shared(), dialect, base_url, &headers?, auth?) {
-            Ok(provider) => Some(Arc::new(provider)),
+        let endpoint = Endpoint { preset, api, spec: service.clone(), base_url, headers: headers?, auth: auth? };
+        // Whether address, headers and key can be used at all.
+        match endpoint.provider(endpoint.dialect(Structured::Off, None)) {
+            Ok(_) => Some(endpoint),
             Err(message) => {
                 self.fault(&at!["candidates", position, preset.name, "base_url"], message);
                 None

@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::commands::World;
 use crate::commands::exit::CommandError;
 use crate::commands::plan::Plan;
-use crate::provider::{Answer, Auth, Http, HttpProvider, OpenAiChat, Provider, Refusal};
+use crate::provider::{Answer, Auth, Http, HttpProvider, Manner, OpenAiChat, Provider, Refusal};
 use crate::suite::spec::{LocalSpec, MaxTokensField, Structured};
 use crate::types::{Failure, Request};
 use crate::util::clock::Clock;
@@ -298,12 +298,8 @@ struct Served {
 
 impl Served {
     fn new(weights: &Weights, told: &Told, server: Arc<Server>) -> Result<Served, CommandError> {
-        let dialect = Box::new(OpenAiChat {
-            model: told.model.clone(),
-            is_streamed: true,
-            structured: weights.structured,
-            max_tokens_field: MaxTokensField::MaxTokens,
-        });
+        let manner = Manner { model: told.model.clone(), is_streamed: true, structured: weights.structured };
+        let dialect = Box::new(OpenAiChat { manner, max_tokens_field: MaxTokensField::MaxTokens });
         let http = HttpProvider::new(&Http::shared(), dialect, &told.ready, &BTreeMap::new(), Auth::None);
         Ok(Served { http: http.map_err(CommandError::Internal)?, server })
     }
@@ -315,7 +311,7 @@ impl Provider for Served {
             let opened = self.http.open(request).await;
             match (&opened, self.server.ended()) {
                 // There will be no connection any more, so there is no use in trying again.
-                (Err(Refusal { failure: Failure::Connection { .. }, .. }), Some(why)) => {
+                (Err(Refusal { failure: Failure::Connection { .. } | Failure::Lost { .. }, .. }), Some(why)) => {
                     Err(Failure::Program { detail: shorten(&why, KEPT) }.into())
                 }
                 _ => opened,

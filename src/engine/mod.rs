@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub use budget::FailureBudget;
 pub use ledger::Ledger;
 pub use limits::Rates;
-pub use retry::RetryRule;
+pub use retry::{RetryRule, jitter};
 
 use crate::engine::ledger::Reserved;
 use crate::engine::limits::{Heard, Leave, Limiter};
@@ -250,18 +250,8 @@ impl Shared {
                 let cost = response.cost_usd.or_else(|| price::cost(price, &response.usage).ok());
                 cost.map_or((reserved, reserved), |cost| (cost, Decimal::ZERO))
             }
-            Err(_) if attempted.is_begun => (reserved, reserved),
-            Err(Refusal { failure, .. }) => match failure {
-                // The model may have worked, though nothing came that counts as its answer.
-                Failure::Timeout { .. } | Failure::Cut { .. } | Failure::Protocol { .. } | Failure::Service { .. } => {
-                    (reserved, reserved)
-                }
-                Failure::Status { .. }
-                | Failure::RateLimited { .. }
-                | Failure::Connection { .. }
-                | Failure::Recorded { .. }
-                | Failure::Program { .. } => (Decimal::ZERO, Decimal::ZERO),
-            },
+            Err(Refusal { failure, .. }) if attempted.is_begun || failure.may_be_billed() => (reserved, reserved),
+            Err(_) => (Decimal::ZERO, Decimal::ZERO),
         };
         ledger.settle(reserved, spent);
         self.settled.notify_waiters();

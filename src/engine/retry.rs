@@ -52,7 +52,9 @@ impl RetryRule {
 
 fn is_worth_repeating(failure: &Failure) -> bool {
     match failure {
-        Failure::Timeout { .. } | Failure::RateLimited { .. } | Failure::Connection { .. } => true,
+        Failure::Timeout { .. } | Failure::RateLimited { .. } | Failure::Connection { .. } | Failure::Lost { .. } => {
+            true
+        }
         Failure::Status { status, .. } => matches!(status, 408 | 409 | 429 | 500..=599),
         Failure::Cut { .. }
         | Failure::Protocol { .. }

@@ -9,7 +9,7 @@ use rust_decimal::prelude::ToPrimitive;
 
 use crate::frame::{CandidateFrame, RunFrame};
 use crate::price::{self, NoCost};
-use crate::types::{Counts, FailureKind, Finish, Mark, Price, Record, Score};
+use crate::types::{Account, Counts, FailureKind, Finish, Mark, Price, Record, Score, TokenSum, Usage};
 
 /// A metric that a scorer makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,10 +75,12 @@ pub struct Facts {
     pub ttft_ms: Option<f64>,
     /// Milliseconds.
     pub tpot_ms: Option<f64>,
+    /// Attempts that failed after the service may have begun to bill them.
+    pub maybe_billed: u64,
+    /// Dollars set aside for those.
+    pub held_usd: Option<Decimal>,
     /// Tokens.
-    pub input_tokens: Option<u64>,
-    /// Tokens.
-    pub output_tokens: Option<u64>,
+    pub usage: Usage,
     /// Dollars, or why they are not known. `None` for failed tasks and hourly prices.
     pub cost: Option<Result<Decimal, String>>,
     /// Start and end, for machines that are paid by the hour.
@@ -96,6 +98,9 @@ impl Facts {
     /// benchmarks define it; it needs a streamed answer and at least two reported tokens.
     pub fn of(record: &Record, marks: &[Mark], price: &Result<Price, String>) -> Facts {
         let retries = record.retried.len() as u64;
+        let failed = record.retried.iter().map(|attempt| &attempt.failure).chain(record.outcome.as_ref().err());
+        let maybe_billed = failed.filter(|failure| failure.may_be_billed()).count() as u64;
+        let held_usd = record.held_usd;
         let response = match &record.outcome {
             Ok(response) => response,
             Err(failure) => {
@@ -106,8 +111,9 @@ impl Facts {
                     latency_ms: None,
                     ttft_ms: None,
                     tpot_ms: None,
-                    input_tokens: None,
-                    output_tokens: None,
+                    maybe_billed,
+                    held_usd,
+                    usage: Usage::default(),
                     cost: None,
                     span: record.timing.as_ref().map(|timing| (timing.sent, timing.sent + timing.done)),
                     marks: Vec::new(),
@@ -143,8 +149,9 @@ impl Facts {
             latency_ms: timing.map(|timing| ms(timing.done)),
             ttft_ms: first.map(ms),
             tpot_ms,
-            input_tokens: response.usage.input_tokens,
-            output_tokens: response.usage.output_tokens,
+            maybe_billed,
+            held_usd,
+            usage: response.usage,
             cost,
             span: timing.map(|timing| (timing.sent, timing.sent + timing.done)),
             marks: marks
@@ -170,6 +177,25 @@ impl LabelCell {
     }
 }
 
+/// Adds what a record tells. Of a task that was asked again after it had failed, both count: both were sent.
+fn enter(account: &mut Account, facts: &Facts) {
+    account.retries += facts.retries;
+    account.maybe_billed += facts.maybe_billed;
+    if let Some(held) = facts.held_usd {
+        account.held_usd = Some(account.held_usd.unwrap_or_default().saturating_add(held));
+    }
+    for (kind, tokens) in facts.usage.by_kind() {
+        let Some(tokens) = tokens else { continue };
+        match account.tokens.iter_mut().find(|sum| sum.kind == kind) {
+            Some(sum) => {
+                sum.tokens = sum.tokens.saturating_add(tokens);
+                sum.answers += 1;
+            }
+            None => account.tokens.push(TokenSum { kind, tokens, answers: 1 }),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Dropped,
@@ -180,7 +206,7 @@ enum State {
 
 struct Columns {
     state: Vec<State>,
-    retries: Vec<u32>,
+    account: Account,
     truncated: Vec<Option<bool>>,
     latency_ms: Vec<Option<f64>>,
     ttft_ms: Vec<Option<f64>>,
@@ -213,7 +239,7 @@ impl Builder {
                 let is_hourly = price.as_ref().is_ok_and(|price| price.per_hour_usd.is_some());
                 Columns {
                     state: vec![State::Dropped; tasks],
-                    retries: vec![0; tasks],
+                    account: Account::default(),
                     truncated: vec![None; tasks],
                     latency_ms: vec![None; tasks],
                     ttft_ms: vec![None; tasks],
@@ -236,7 +262,7 @@ impl Builder {
     pub fn put(&mut self, sample: usize, candidate: usize, repeat: usize, facts: Facts) {
         let row = sample * self.layout.repeats + repeat;
         let columns = &mut self.columns[candidate];
-        columns.retries[row] = u32::try_from(facts.retries).unwrap_or(u32::MAX);
+        enter(&mut columns.account, &facts);
         if let Some(span) = columns.spans.get_mut(row) {
             *span = facts.span;
         }
@@ -250,8 +276,8 @@ impl Builder {
         columns.latency_ms[row] = facts.latency_ms;
         columns.ttft_ms[row] = facts.ttft_ms;
         columns.tpot_ms[row] = facts.tpot_ms;
-        columns.input_tokens[row] = facts.input_tokens.map(|tokens| tokens as f64);
-        columns.output_tokens[row] = facts.output_tokens.map(|tokens| tokens as f64);
+        columns.input_tokens[row] = facts.usage.input_tokens.map(|tokens| tokens as f64);
+        columns.output_tokens[row] = facts.usage.output_tokens.map(|tokens| tokens as f64);
         match facts.cost {
             Some(Ok(cost)) => columns.cost[row] = Some(cost),
             Some(Err(reason)) => {
@@ -337,7 +363,6 @@ impl Columns {
         let mut columns: Vec<Column> = vec![numbers("failure_rate", failed)];
         let truth = |is: Option<bool>| is.map(|is| if is { 1.0 } else { 0.0 });
         columns.push(numbers("truncation_rate", self.truncated.into_iter().map(truth)));
-        let retries = self.retries.iter().map(|retries| u64::from(*retries)).sum();
         columns.push(numbers("latency_ms", self.latency_ms.into_iter()));
         columns.push(numbers("ttft_ms", self.ttft_ms.into_iter()));
         columns.push(numbers("tpot_ms", self.tpot_ms.into_iter()));
@@ -358,7 +383,7 @@ impl Columns {
             }
         }
         let frame = DataFrame::new(self.state.len(), columns).expect("all columns have one row per task");
-        CandidateFrame { frame, counts, failures, retries, spend, cost_reason: self.cost_reason }
+        CandidateFrame { frame, counts, failures, account: self.account, spend, cost_reason: self.cost_reason }
     }
 
     /// Charges each request its share of the machine's busy time.

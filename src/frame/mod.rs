@@ -12,7 +12,7 @@ pub use build::{Builder, Facts, LabelCell, Layout, MetricColumn};
 
 use polars::prelude::{ChunkedArray, DataFrame, Float64Type, UInt32Type};
 
-use crate::types::{CandidateSummary, Counts, FailureKind, Summary};
+use crate::types::{Account, CandidateSummary, Counts, FailureKind, Summary};
 
 /// What the figures are made with.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ struct CandidateFrame {
     frame: DataFrame,
     counts: Counts,
     failures: std::collections::BTreeMap<FailureKind, u64>,
-    retries: u64,
+    account: Account,
     spend: Result<rust_decimal::Decimal, String>,
     /// Why costs are not known, when they are not.
     cost_reason: Option<String>,
@@ -58,7 +58,7 @@ impl RunFrame {
                 id: id.clone(),
                 counts: candidate.counts,
                 failures: candidate.failures.clone(),
-                retries: candidate.retries,
+                account: candidate.account.clone(),
                 metrics: metrics::all(&self.layout, candidate, settings),
                 confusions: label::confusions(&self.layout, candidate, settings.confidence),
                 spend_usd: candidate.spend.as_ref().ok().copied(),

@@ -356,7 +356,7 @@ mod tests {
             id: "new".into(),
             counts: Counts::default(),
             failures: std::collections::BTreeMap::new(),
-            retries: 0,
+            account: crate::types::Account::default(),
             metrics,
             confusions: vec![],
             spend_usd: None,

@@ -61,27 +61,89 @@ mod tests {
 
     use super::*;
 
-    /// AWS's published test suite of signatures, case `post-vanilla`: the key, the instant and the result are its.
+    /// What a token of temporary credentials looks like in AWS's published test suite of signatures.
+    const TOKEN: &str = "AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMicRXmxfpSPfIeoIYR\
+        qTflfKD8YUuwthAx7mSEI/qkPpKPi/kMcGdQrmGdeehM4IC1NtBmUpp2wUE8phUZampKsburEDy0KPkyQDYwT7WZ0wq5VSXDvp75YU9HFvlRd8T\
+        x6q6fE8YQcHNVXAkiY9q6d+xo0rKwT38xVqr7ZD0u0iPPkUL64lIZbqBAz+scqKmlzm8FDrypNC9Yjc8fPOLn9FX9KSYvKTr4rvx3iSIlTJabIQ\
+        wj2ICCR/oLxBA==";
+
+    /// The cases of that suite that are POST requests: key, instant, headers and signatures are its. The signatures were
+    /// worked out a second time from the description alone, and agree.
     #[test]
-    fn a_published_vector() {
-        let signer = Signer {
+    fn published_vectors() {
+        let signer = |token: Option<&str>| Signer {
             region: "us-east-1".to_owned(),
             service: "service",
             access_key: Secret::new("AKIDEXAMPLE"),
             secret_key: Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"),
-            session_token: None,
+            session_token: token.map(Secret::new),
         };
         // 2015-08-30T12:36:00Z
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_440_938_160);
-        let headers = signer.headers("https://example.amazonaws.com/", &[], b"", now).unwrap();
-        let authorization = headers.iter().find(|(name, _)| name == "authorization").unwrap();
-        assert_eq!(
-            authorization.1,
-            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
-             SignedHeaders=host;x-amz-date, Signature=5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"
-        );
-        let token = Signer { session_token: Some(Secret::new("token")), ..signer };
-        let headers = token.headers("https://example.amazonaws.com/", &[], b"", now).unwrap();
-        assert!(headers.iter().any(|(name, value)| name == "x-amz-security-token" && value == "token"));
+        let form = "application/x-www-form-urlencoded";
+        let form_with_charset = "application/x-www-form-urlencoded; charset=utf8";
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, Option<&'a str>, &'a str, &'a str);
+        let cases: [Case<'_>; 7] = [
+            ("", &[], "", None, "host;x-amz-date", "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"),
+            (
+                "?Param1=value1",
+                &[],
+                "",
+                None,
+                "host;x-amz-date",
+                "28038455d6de14eafc1f9222cf5aa6f1a96197d7deb8263271d420d138af7f11",
+            ),
+            (
+                "",
+                &[("My-Header1", "VALUE1")],
+                "",
+                None,
+                "host;my-header1;x-amz-date",
+                "cdbc9802e29d2942e5e10b5bccfdd67c5f22c7c4e8ae67b53629efa58b974b7d",
+            ),
+            (
+                "",
+                &[("My-Header1", "value1")],
+                "",
+                None,
+                "host;my-header1;x-amz-date",
+                "c5410059b04c1ee005303aed430f6e6645f61f4dc9e1461ec8f8916fdf18852c",
+            ),
+            (
+                "",
+                &[("Content-Type", form)],
+                "Param1=value1",
+                None,
+                "content-type;host;x-amz-date",
+                "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a",
+            ),
+            (
+                "",
+                &[("Content-Type", form_with_charset)],
+                "Param1=value1",
+                None,
+                "content-type;host;x-amz-date",
+                "1a72ec8f64bd914b0e42e42607c7fbce7fb2c7465f63e3092b3b0d39fa77a6fe",
+            ),
+            (
+                "",
+                &[],
+                "",
+                Some(TOKEN),
+                "host;x-amz-date;x-amz-security-token",
+                "85d96828115b5dc0cfc3bd16ad9e210dd772bbebba041836c64533a82be05ead",
+            ),
+        ];
+        for (query, headers, body, token, names, signature) in cases {
+            let url = format!("https://example.amazonaws.com/{query}");
+            let signed = signer(token).headers(&url, headers, body.as_bytes(), now).unwrap();
+            let value = |wanted: &str| signed.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+            let expected = format!(
+                "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
+                 SignedHeaders={names}, Signature={signature}"
+            );
+            assert_eq!(value("authorization"), Some(expected.as_str()), "{query} {headers:?}");
+            assert_eq!(value("x-amz-security-token"), token);
+        }
     }
 }

@@ -6,11 +6,10 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, overlay, put};
+use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, join, put, written};
 use crate::provider::sse::Frame;
 use crate::provider::wire::Calls;
-use crate::provider::{Decode, Dialect, Event, wire};
-use crate::suite::spec::Structured;
+use crate::provider::{Decode, Dialect, Event, Manner, wire};
 use crate::types::{Failure, Finish, Request, Usage};
 
 /// Version of the API whose published description this follows.
@@ -24,22 +23,52 @@ const OURS: [&str; 3] = ["model", "messages", "stream"];
 
 /// The dialect of one candidate.
 #[derive(Debug, Clone)]
-pub struct Anthropic {
-    /// The model.
-    pub model: String,
-    /// Whether answers are streamed.
-    pub is_streamed: bool,
-    /// How a schema is asked for.
-    pub structured: Structured,
+pub struct Anthropic(pub Manner);
+
+fn messages(turns: &[Turn<'_>]) -> Value {
+    let mut list: Vec<Value> = Vec::new();
+    for turn in turns {
+        let (role, content) = match turn {
+            Turn::User(parts) => ("user", parts.iter().map(block).collect::<Vec<Value>>()),
+            Turn::Assistant { parts, calls } => {
+                let uses = calls
+                    .iter()
+                    .map(|call| json!({"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments}));
+                // The service refuses empty texts.
+                let said = parts.iter().filter(|part| **part != Part::Text("")).map(block);
+                ("assistant", said.chain(uses).collect())
+            }
+            Turn::Result { id, parts, .. } => {
+                let content: Vec<Value> = parts.iter().map(block).collect();
+                ("user", vec![json!({"type": "tool_result", "tool_use_id": id, "content": content})])
+            }
+        };
+        join(&mut list, role, "content", content);
+    }
+    Value::Array(list)
 }
 
-impl Anthropic {
-    fn body(&self, request: &Request) -> (Value, Losses) {
-        let asked = Asked::of(request, self.structured);
+fn block(part: &Part<'_>) -> Value {
+    match part {
+        Part::Text(text) => json!({"type": "text", "text": text}),
+        Part::Image { media_type, data } => {
+            json!({"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}})
+        }
+        Part::ImageUrl(url) => json!({"type": "image", "source": {"type": "url", "url": url}}),
+    }
+}
+
+impl Dialect for Anthropic {
+    fn manner(&self) -> &Manner {
+        &self.0
+    }
+
+    fn encode(&self, request: &Request) -> (Bytes, Losses) {
+        let asked = Asked::of(request, self.0.structured);
         let system = asked.system_text();
         let Asked { turns, tools, choice, shape, params, mut losses, .. } = asked;
         let mut body = Map::new();
-        body.insert("model".to_owned(), json!(self.model));
+        body.insert("model".to_owned(), json!(self.0.model));
         put(&mut body, "system", system);
         body.insert("messages".to_owned(), messages(&turns));
         if params.max_output_tokens.is_none() {
@@ -76,69 +105,8 @@ impl Anthropic {
                 body.insert("output_config".to_owned(), json!({"format": {"type": "json_schema", "schema": schema}}));
             }
         }
-        put(&mut body, "stream", self.is_streamed.then_some(true));
-        let mut body = Value::Object(body);
-        overlay(&mut body, &params.extra, &OURS);
-        (body, losses)
-    }
-}
-
-fn messages(turns: &[Turn<'_>]) -> Value {
-    let mut list: Vec<Value> = Vec::new();
-    for turn in turns {
-        let (role, content) = match turn {
-            Turn::User(parts) => ("user", parts.iter().map(block).collect::<Vec<Value>>()),
-            Turn::Assistant { parts, calls } => {
-                let uses = calls
-                    .iter()
-                    .map(|call| json!({"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments}));
-                // The service refuses empty texts.
-                let said = parts.iter().filter(|part| **part != Part::Text("")).map(block);
-                ("assistant", said.chain(uses).collect())
-            }
-            Turn::Result { id, parts, .. } => {
-                let content: Vec<Value> = parts.iter().map(block).collect();
-                ("user", vec![json!({"type": "tool_result", "tool_use_id": id, "content": content})])
-            }
-        };
-        // Results of one turn's calls must stand in one message; neighbours of one role say the same together.
-        match list.last_mut() {
-            Some(last) if last["role"] == role => {
-                if let Some(blocks) = last["content"].as_array_mut() {
-                    blocks.extend(content);
-                }
-            }
-            _ => list.push(json!({"role": role, "content": content})),
-        }
-    }
-    Value::Array(list)
-}
-
-fn block(part: &Part<'_>) -> Value {
-    match part {
-        Part::Text(text) => json!({"type": "text", "text": text}),
-        Part::Image { media_type, data } => {
-            json!({"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}})
-        }
-        Part::ImageUrl(url) => json!({"type": "image", "source": {"type": "url", "url": url}}),
-    }
-}
-
-impl Dialect for Anthropic {
-    fn encode(&self, request: &Request) -> Bytes {
-        self.body(request).0.to_string().into()
-    }
-
-    fn losses(&self, request: &Request) -> Vec<String> {
-        self.body(request).1.into_words()
-    }
-
-    fn structured(&self) -> Structured {
-        self.structured
-    }
-
-    fn is_streamed(&self) -> bool {
-        self.is_streamed
+        put(&mut body, "stream", self.0.is_streamed.then_some(true));
+        written(body, params, &OURS, losses)
     }
 
     fn path(&self) -> String {
@@ -306,6 +274,6 @@ impl Decode for Decoder {
         if self.is_done {
             return Ok(());
         }
-        Err(Failure::Connection { detail: "the stream ended without `message_stop`".to_owned() })
+        Err(Failure::Lost { detail: "the stream ended without `message_stop`".to_owned() })
     }
 }

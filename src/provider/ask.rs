@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::suite::spec::Structured;
@@ -373,7 +374,7 @@ fn choice_of<'a>(choice: Option<&'a Value>, losses: &mut Losses) -> Choice<'a> {
 
 /// Puts what `params.extra` says over a body, field by field; objects are joined, so that one setting of a nested object
 /// does not take its neighbours away. `ours` are fields that it cannot overrule.
-pub fn overlay(body: &mut Value, extra: &Map<String, Value>, ours: &[&str]) {
+fn overlay(body: &mut Value, extra: &Map<String, Value>, ours: &[&str]) {
     let Some(body) = body.as_object_mut() else { return };
     for (name, value) in extra.iter().filter(|(name, _)| !ours.contains(&name.as_str())) {
         match (body.get_mut(name), value) {
@@ -385,6 +386,38 @@ pub fn overlay(body: &mut Value, extra: &Map<String, Value>, ours: &[&str]) {
             }
         }
     }
+}
+
+/// A body as it is sent, with what `params.extra` says over it, and what it does not say.
+pub fn written(body: Map<String, Value>, params: &Params, ours: &[&str], losses: Losses) -> (Bytes, Losses) {
+    let mut body = Value::Object(body);
+    overlay(&mut body, &params.extra, ours);
+    (body.to_string().into(), losses)
+}
+
+/// Adds the `pieces` of a turn to a list of messages whose `field` holds them: to the last message when it is of the
+/// same role. Results of one turn's calls must stand in one message; other neighbours say the same together.
+pub fn join(messages: &mut Vec<Value>, role: &str, field: &str, pieces: Vec<Value>) {
+    match messages.last_mut() {
+        Some(last) if last["role"] == role => {
+            if let Some(all) = last[field].as_array_mut() {
+                all.extend(pieces);
+            }
+        }
+        _ => messages.push(json!({"role": role, field: pieces})),
+    }
+}
+
+/// Tools in OpenAI's shape, as other services took it over: `strict` is said elsewhere, or not at all.
+pub fn functions(tools: &[Tool<'_>]) -> Value {
+    let list = tools.iter().map(|tool| {
+        let mut function = Map::new();
+        function.insert("name".to_owned(), json!(tool.name));
+        put(&mut function, "description", tool.description);
+        function.insert("parameters".to_owned(), tool.parameters.clone().into_owned());
+        json!({"type": "function", "function": function})
+    });
+    list.collect()
 }
 
 /// Puts a field into an object when it has a value.

@@ -6,11 +6,10 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, overlay, put};
+use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, join, put, written};
 use crate::provider::sse::Frame;
 use crate::provider::wire::Calls;
-use crate::provider::{Decode, Dialect, Event, Framing, wire};
-use crate::suite::spec::Structured;
+use crate::provider::{Decode, Dialect, Event, Framing, Manner, wire};
 use crate::types::{Failure, Finish, Request, Usage};
 
 /// Fields that `params.extra` cannot overrule.
@@ -18,18 +17,54 @@ const OURS: [&str; 1] = ["messages"];
 
 /// The dialect of one candidate.
 #[derive(Debug, Clone)]
-pub struct Bedrock {
-    /// The model: its id, the id of an inference profile, or the ARN of provisioned throughput.
-    pub model: String,
-    /// Whether answers are streamed.
-    pub is_streamed: bool,
-    /// How a schema is asked for.
-    pub structured: Structured,
+pub struct Bedrock(pub Manner);
+
+fn messages(turns: &[Turn<'_>], losses: &mut Losses) -> Value {
+    let mut list: Vec<Value> = Vec::new();
+    for turn in turns {
+        let (role, content) = match turn {
+            Turn::User(parts) => ("user", blocks(parts, losses)),
+            Turn::Assistant { parts, calls } => {
+                let mut content = blocks(parts, losses);
+                content.extend(calls.iter().map(
+                    |call| json!({"toolUse": {"toolUseId": call.id, "name": call.name, "input": call.arguments}}),
+                ));
+                ("assistant", content)
+            }
+            Turn::Result { id, parts, .. } => {
+                let content = blocks(parts, losses);
+                ("user", vec![json!({"toolResult": {"toolUseId": id, "content": content}})])
+            }
+        };
+        join(&mut list, role, "content", content);
+    }
+    Value::Array(list)
 }
 
-impl Bedrock {
-    fn body(&self, request: &Request) -> (Value, Losses) {
-        let asked = Asked::of(request, self.structured);
+fn blocks(parts: &[Part<'_>], losses: &mut Losses) -> Vec<Value> {
+    let blocks = parts.iter().filter_map(|part| match part {
+        // The service refuses empty texts.
+        Part::Text("") => None,
+        Part::Text(text) => Some(json!({"text": text})),
+        Part::Image { media_type, data } => {
+            let format = media_type.strip_prefix("image/").unwrap_or(media_type);
+            Some(json!({"image": {"format": format, "source": {"bytes": data}}}))
+        }
+        Part::ImageUrl(_) => {
+            losses.add("an image at an address");
+            None
+        }
+    });
+    blocks.collect()
+}
+
+impl Dialect for Bedrock {
+    fn manner(&self) -> &Manner {
+        &self.0
+    }
+
+    fn encode(&self, request: &Request) -> (Bytes, Losses) {
+        let asked = Asked::of(request, self.0.structured);
         let Asked { system, turns, tools, choice, shape, params, mut losses } = asked;
         let mut body = Map::new();
         let system: Vec<Value> =
@@ -74,73 +109,7 @@ impl Bedrock {
                 body.insert("outputConfig".to_owned(), format);
             }
         }
-        let mut body = Value::Object(body);
-        overlay(&mut body, &params.extra, &OURS);
-        (body, losses)
-    }
-}
-
-fn messages(turns: &[Turn<'_>], losses: &mut Losses) -> Value {
-    let mut list: Vec<Value> = Vec::new();
-    for turn in turns {
-        let (role, content) = match turn {
-            Turn::User(parts) => ("user", blocks(parts, losses)),
-            Turn::Assistant { parts, calls } => {
-                let mut content = blocks(parts, losses);
-                content.extend(calls.iter().map(
-                    |call| json!({"toolUse": {"toolUseId": call.id, "name": call.name, "input": call.arguments}}),
-                ));
-                ("assistant", content)
-            }
-            Turn::Result { id, parts, .. } => {
-                let content = blocks(parts, losses);
-                ("user", vec![json!({"toolResult": {"toolUseId": id, "content": content}})])
-            }
-        };
-        match list.last_mut() {
-            Some(last) if last["role"] == role => {
-                if let Some(all) = last["content"].as_array_mut() {
-                    all.extend(content);
-                }
-            }
-            _ => list.push(json!({"role": role, "content": content})),
-        }
-    }
-    Value::Array(list)
-}
-
-fn blocks(parts: &[Part<'_>], losses: &mut Losses) -> Vec<Value> {
-    let blocks = parts.iter().filter_map(|part| match part {
-        // The service refuses empty texts.
-        Part::Text("") => None,
-        Part::Text(text) => Some(json!({"text": text})),
-        Part::Image { media_type, data } => {
-            let format = media_type.strip_prefix("image/").unwrap_or(media_type);
-            Some(json!({"image": {"format": format, "source": {"bytes": data}}}))
-        }
-        Part::ImageUrl(_) => {
-            losses.add("an image at an address");
-            None
-        }
-    });
-    blocks.collect()
-}
-
-impl Dialect for Bedrock {
-    fn encode(&self, request: &Request) -> Bytes {
-        self.body(request).0.to_string().into()
-    }
-
-    fn losses(&self, request: &Request) -> Vec<String> {
-        self.body(request).1.into_words()
-    }
-
-    fn structured(&self) -> Structured {
-        self.structured
-    }
-
-    fn is_streamed(&self) -> bool {
-        self.is_streamed
+        written(body, params, &OURS, losses)
     }
 
     fn framing(&self) -> Framing {
@@ -149,8 +118,8 @@ impl Dialect for Bedrock {
 
     fn path(&self) -> String {
         // An ARN has colons and slashes in it.
-        let model = wire::segment(&self.model);
-        let method = if self.is_streamed { "converse-stream" } else { "converse" };
+        let model = wire::segment(&self.0.model);
+        let method = if self.0.is_streamed { "converse-stream" } else { "converse" };
         format!("/model/{model}/{method}")
     }
 
@@ -289,6 +258,6 @@ impl Decode for Decoder {
         if self.has_stopped {
             return Ok(());
         }
-        Err(Failure::Connection { detail: "the stream ended without `messageStop`".to_owned() })
+        Err(Failure::Lost { detail: "the stream ended without `messageStop`".to_owned() })
     }
 }

@@ -3,10 +3,9 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, overlay, put};
+use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, functions, put, written};
 use crate::provider::sse::Frame;
-use crate::provider::{Decode, Dialect, Event, wire};
-use crate::suite::spec::Structured;
+use crate::provider::{Decode, Dialect, Event, Manner, wire};
 use crate::types::{Failure, Finish, Request, Usage};
 
 /// Fields that `params.extra` cannot overrule.
@@ -14,65 +13,7 @@ const OURS: [&str; 3] = ["model", "messages", "stream"];
 
 /// The dialect of one candidate.
 #[derive(Debug, Clone)]
-pub struct Cohere {
-    /// The model.
-    pub model: String,
-    /// Whether answers are streamed.
-    pub is_streamed: bool,
-    /// How a schema is asked for.
-    pub structured: Structured,
-}
-
-impl Cohere {
-    fn body(&self, request: &Request) -> (Value, Losses) {
-        let Asked { system, turns, tools, choice, shape, params, mut losses } = Asked::of(request, self.structured);
-        let mut messages: Vec<Value> = system.iter().map(|text| json!({"role": "system", "content": text})).collect();
-        messages.extend(turns.iter().map(|turn| message(turn, &mut losses)));
-        let mut body = Map::new();
-        body.insert("model".to_owned(), json!(self.model));
-        body.insert("messages".to_owned(), Value::Array(messages));
-        if !tools.is_empty() {
-            if tools.iter().any(|tool| tool.is_strict) {
-                body.insert("strict_tools".to_owned(), json!(true));
-            }
-            let list = tools.iter().map(|tool| {
-                let mut function = Map::new();
-                function.insert("name".to_owned(), json!(tool.name));
-                put(&mut function, "description", tool.description);
-                function.insert("parameters".to_owned(), tool.parameters.clone().into_owned());
-                json!({"type": "function", "function": function})
-            });
-            body.insert("tools".to_owned(), list.collect());
-            match choice {
-                Choice::Unsaid | Choice::Auto => {}
-                Choice::None => put(&mut body, "tool_choice", Some("NONE")),
-                Choice::Required => put(&mut body, "tool_choice", Some("REQUIRED")),
-                Choice::Named(_) => {
-                    if tools.len() > 1 {
-                        losses.add("`tool_choice` of one tool (any of them is asked for)");
-                    }
-                    put(&mut body, "tool_choice", Some("REQUIRED"));
-                }
-            }
-        }
-        match shape {
-            Shape::Free => {}
-            Shape::Object => put(&mut body, "response_format", Some(json!({"type": "json_object"}))),
-            Shape::Schema(schema) => {
-                put(&mut body, "response_format", Some(json!({"type": "json_object", "json_schema": schema})));
-            }
-        }
-        put(&mut body, "temperature", params.temperature);
-        put(&mut body, "p", params.top_p);
-        put(&mut body, "max_tokens", params.max_output_tokens);
-        put(&mut body, "seed", params.seed);
-        put(&mut body, "stop_sequences", params.stop.clone());
-        body.insert("stream".to_owned(), json!(self.is_streamed));
-        let mut body = Value::Object(body);
-        overlay(&mut body, &params.extra, &OURS);
-        (body, losses)
-    }
-}
+pub struct Cohere(pub Manner);
 
 fn message(turn: &Turn<'_>, losses: &mut Losses) -> Value {
     match turn {
@@ -117,20 +58,48 @@ fn content(parts: &[Part<'_>]) -> Value {
 }
 
 impl Dialect for Cohere {
-    fn encode(&self, request: &Request) -> Bytes {
-        self.body(request).0.to_string().into()
+    fn manner(&self) -> &Manner {
+        &self.0
     }
 
-    fn losses(&self, request: &Request) -> Vec<String> {
-        self.body(request).1.into_words()
-    }
-
-    fn structured(&self) -> Structured {
-        self.structured
-    }
-
-    fn is_streamed(&self) -> bool {
-        self.is_streamed
+    fn encode(&self, request: &Request) -> (Bytes, Losses) {
+        let Asked { system, turns, tools, choice, shape, params, mut losses } = Asked::of(request, self.0.structured);
+        let mut messages: Vec<Value> = system.iter().map(|text| json!({"role": "system", "content": text})).collect();
+        messages.extend(turns.iter().map(|turn| message(turn, &mut losses)));
+        let mut body = Map::new();
+        body.insert("model".to_owned(), json!(self.0.model));
+        body.insert("messages".to_owned(), Value::Array(messages));
+        if !tools.is_empty() {
+            if tools.iter().any(|tool| tool.is_strict) {
+                body.insert("strict_tools".to_owned(), json!(true));
+            }
+            body.insert("tools".to_owned(), functions(&tools));
+            match choice {
+                Choice::Unsaid | Choice::Auto => {}
+                Choice::None => put(&mut body, "tool_choice", Some("NONE")),
+                Choice::Required => put(&mut body, "tool_choice", Some("REQUIRED")),
+                Choice::Named(_) => {
+                    if tools.len() > 1 {
+                        losses.add("`tool_choice` of one tool (any of them is asked for)");
+                    }
+                    put(&mut body, "tool_choice", Some("REQUIRED"));
+                }
+            }
+        }
+        match shape {
+            Shape::Free => {}
+            Shape::Object => put(&mut body, "response_format", Some(json!({"type": "json_object"}))),
+            Shape::Schema(schema) => {
+                put(&mut body, "response_format", Some(json!({"type": "json_object", "json_schema": schema})));
+            }
+        }
+        put(&mut body, "temperature", params.temperature);
+        put(&mut body, "p", params.top_p);
+        put(&mut body, "max_tokens", params.max_output_tokens);
+        put(&mut body, "seed", params.seed);
+        put(&mut body, "stop_sequences", params.stop.clone());
+        body.insert("stream".to_owned(), json!(self.0.is_streamed));
+        written(body, params, &OURS, losses)
     }
 
     fn path(&self) -> String {
@@ -265,6 +234,6 @@ impl Decode for Decoder {
         if self.is_done {
             return Ok(());
         }
-        Err(Failure::Connection { detail: "the stream ended without `message-end`".to_owned() })
+        Err(Failure::Lost { detail: "the stream ended without `message-end`".to_owned() })
     }
 }

@@ -5,10 +5,9 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, overlay, put};
+use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, join, put, written};
 use crate::provider::sse::Frame;
-use crate::provider::{Decode, Dialect, Event, wire};
-use crate::suite::spec::Structured;
+use crate::provider::{Decode, Dialect, Event, Manner, wire};
 use crate::types::{Failure, Finish, Request, TokenLogprob, Usage};
 
 /// Fields that `params.extra` cannot overrule.
@@ -16,18 +15,56 @@ const OURS: [&str; 1] = ["contents"];
 
 /// The dialect of one candidate.
 #[derive(Debug, Clone)]
-pub struct Gemini {
-    /// The model.
-    pub model: String,
-    /// Whether answers are streamed.
-    pub is_streamed: bool,
-    /// How a schema is asked for.
-    pub structured: Structured,
+pub struct Gemini(pub Manner);
+
+fn contents(turns: &[Turn<'_>], losses: &mut Losses) -> Value {
+    let mut list: Vec<Value> = Vec::new();
+    for turn in turns {
+        let (role, parts) = match turn {
+            Turn::User(parts) => ("user", parts.iter().map(part).collect::<Vec<Value>>()),
+            Turn::Assistant { parts, calls } => {
+                let said = parts.iter().filter(|part| **part != Part::Text("")).map(part);
+                let calls =
+                    calls.iter().map(|call| json!({"functionCall": {"name": call.name, "args": call.arguments}}));
+                ("model", said.chain(calls).collect())
+            }
+            Turn::Result { name, parts, .. } => {
+                let texts = parts.iter().filter_map(|part| match part {
+                    Part::Text(text) => Some(*text),
+                    Part::Image { .. } | Part::ImageUrl(_) => {
+                        losses.add("an image in the result of a tool");
+                        None
+                    }
+                });
+                let text: String = texts.collect();
+                // The service wants an object.
+                let response = match serde_json::from_str::<Value>(&text) {
+                    Ok(object @ Value::Object(_)) => object,
+                    _ => json!({"output": text}),
+                };
+                ("user", vec![json!({"functionResponse": {"name": name, "response": response}})])
+            }
+        };
+        join(&mut list, role, "parts", parts);
+    }
+    Value::Array(list)
 }
 
-impl Gemini {
-    fn body(&self, request: &Request) -> (Value, Losses) {
-        let asked = Asked::of(request, self.structured);
+fn part(part: &Part<'_>) -> Value {
+    match part {
+        Part::Text(text) => json!({"text": text}),
+        Part::Image { media_type, data } => json!({"inlineData": {"mimeType": media_type, "data": data}}),
+        Part::ImageUrl(url) => json!({"fileData": {"fileUri": url}}),
+    }
+}
+
+impl Dialect for Gemini {
+    fn manner(&self) -> &Manner {
+        &self.0
+    }
+
+    fn encode(&self, request: &Request) -> (Bytes, Losses) {
+        let asked = Asked::of(request, self.0.structured);
         let system = asked.system_text();
         let Asked { turns, tools, choice, shape, params, mut losses, .. } = asked;
         let mut body = Map::new();
@@ -69,87 +106,19 @@ impl Gemini {
         if !config.is_empty() {
             body.insert("generationConfig".to_owned(), Value::Object(config));
         }
-        let mut body = Value::Object(body);
-        overlay(&mut body, &params.extra, &OURS);
-        (body, losses)
-    }
-}
-
-fn contents(turns: &[Turn<'_>], losses: &mut Losses) -> Value {
-    let mut list: Vec<Value> = Vec::new();
-    for turn in turns {
-        let (role, parts) = match turn {
-            Turn::User(parts) => ("user", parts.iter().map(part).collect::<Vec<Value>>()),
-            Turn::Assistant { parts, calls } => {
-                let said = parts.iter().filter(|part| **part != Part::Text("")).map(part);
-                let calls =
-                    calls.iter().map(|call| json!({"functionCall": {"name": call.name, "args": call.arguments}}));
-                ("model", said.chain(calls).collect())
-            }
-            Turn::Result { name, parts, .. } => {
-                let texts = parts.iter().filter_map(|part| match part {
-                    Part::Text(text) => Some(*text),
-                    Part::Image { .. } | Part::ImageUrl(_) => {
-                        losses.add("an image in the result of a tool");
-                        None
-                    }
-                });
-                let text: String = texts.collect();
-                // The service wants an object.
-                let response = match serde_json::from_str::<Value>(&text) {
-                    Ok(object @ Value::Object(_)) => object,
-                    _ => json!({"output": text}),
-                };
-                ("user", vec![json!({"functionResponse": {"name": name, "response": response}})])
-            }
-        };
-        match list.last_mut() {
-            Some(last) if last["role"] == role => {
-                if let Some(all) = last["parts"].as_array_mut() {
-                    all.extend(parts);
-                }
-            }
-            _ => list.push(json!({"role": role, "parts": parts})),
-        }
-    }
-    Value::Array(list)
-}
-
-fn part(part: &Part<'_>) -> Value {
-    match part {
-        Part::Text(text) => json!({"text": text}),
-        Part::Image { media_type, data } => json!({"inlineData": {"mimeType": media_type, "data": data}}),
-        Part::ImageUrl(url) => json!({"fileData": {"fileUri": url}}),
-    }
-}
-
-impl Dialect for Gemini {
-    fn encode(&self, request: &Request) -> Bytes {
-        self.body(request).0.to_string().into()
-    }
-
-    fn losses(&self, request: &Request) -> Vec<String> {
-        self.body(request).1.into_words()
-    }
-
-    fn structured(&self) -> Structured {
-        self.structured
-    }
-
-    fn is_streamed(&self) -> bool {
-        self.is_streamed
+        written(body, params, &OURS, losses)
     }
 
     fn path(&self) -> String {
-        let method = if self.is_streamed { "streamGenerateContent" } else { "generateContent" };
+        let method = if self.0.is_streamed { "streamGenerateContent" } else { "generateContent" };
         // Google's own lists write `models/` before the name.
-        let model = self.model.strip_prefix("models/").unwrap_or(&self.model);
+        let model = self.0.model.strip_prefix("models/").unwrap_or(&self.0.model);
         format!("/models/{}:{method}", wire::segment(model))
     }
 
     fn query(&self) -> Option<&'static str> {
         // Without it the stream is one JSON list.
-        self.is_streamed.then_some("alt=sse")
+        self.0.is_streamed.then_some("alt=sse")
     }
 
     fn decoder(&self) -> Box<dyn Decode> {
@@ -286,6 +255,6 @@ impl Decode for Decoder {
         if self.has_finish {
             return Ok(());
         }
-        Err(Failure::Connection { detail: "the stream ended without a finish reason".to_owned() })
+        Err(Failure::Lost { detail: "the stream ended without a finish reason".to_owned() })
     }
 }

@@ -172,11 +172,6 @@ impl HttpProvider {
         Ok(HttpProvider { client: http.client(&url)?, dialect, url, headers, signer })
     }
 
-    /// What of a request cannot be said in the candidate's dialect.
-    pub fn losses(&self, request: &Request) -> Vec<String> {
-        self.dialect.losses(request)
-    }
-
     fn sign(&self, headers: &mut HeaderMap, body: &[u8]) -> Result<(), Failure> {
         let Some(signer) = &self.signer else { return Ok(()) };
         let failed = |detail| Failure::Protocol { detail };
@@ -194,7 +189,7 @@ impl HttpProvider {
     async fn send(&self, request: &Request) -> Result<Answer, Refusal> {
         let mut outgoing = reqwest::Request::new(Method::POST, self.url.clone());
         *outgoing.headers_mut() = self.headers.clone();
-        let body = self.dialect.encode(request);
+        let (body, _) = self.dialect.encode(request);
         self.sign(outgoing.headers_mut(), &body)?;
         *outgoing.body_mut() = Some(body.into());
         let mut response = match self.client.execute(outgoing).await {
@@ -204,7 +199,7 @@ impl HttpProvider {
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }
-        let is_wrapped = self.dialect.structured() == Structured::Tool && request.output_schema.is_some();
+        let is_wrapped = self.dialect.manner().structured == Structured::Tool && request.output_schema.is_some();
         let hint = hint_of(response.headers(), clock::wall());
         let mut unwrap = Unwrap { is_wrapped, calls: BTreeSet::new() };
         Ok(match self.begun(&mut response).await? {
@@ -241,7 +236,7 @@ impl HttpProvider {
         let is_stream = match self.dialect.framing() {
             Framing::Events => is_kind("text/event-stream"),
             // Whatever it is called: a body in one piece is one line.
-            Framing::Lines => self.dialect.is_streamed() && !is_kind("text/html"),
+            Framing::Lines => self.dialect.manner().is_streamed && !is_kind("text/html"),
             Framing::Amazon | Framing::AmazonEvents => is_kind("application/vnd.amazon.eventstream"),
         };
         if is_stream {
@@ -252,7 +247,7 @@ impl HttpProvider {
             return Err(too_long());
         }
         let first = next(response).await.map_err(connection)?.unwrap_or_default();
-        if self.dialect.framing() == Framing::Events && self.dialect.is_streamed() && looks_streamed(&first) {
+        if self.dialect.framing() == Framing::Events && self.dialect.manner().is_streamed && looks_streamed(&first) {
             return Ok(Begun::Stream(first));
         }
         let body = whole(response, first).await?;
@@ -302,7 +297,7 @@ impl Provider for HttpProvider {
 fn headers_of(dialect: &dyn Dialect, headers: &BTreeMap<String, String>, auth: &Auth) -> Result<HeaderMap, String> {
     let mut map = HeaderMap::new();
     map.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if dialect.is_streamed() {
+    if dialect.manner().is_streamed {
         let accepted = match dialect.framing() {
             Framing::Events => "text/event-stream, application/json",
             Framing::Lines => "application/x-ndjson, application/json",
@@ -460,7 +455,7 @@ impl Streamed {
         let failure = self.decoder.end().err()?;
         Some(match (error, failure) {
             (Some(error), _) => connection(error),
-            (None, Failure::Connection { detail }) => Failure::Connection { detail: format!("{detail}{place}") },
+            (None, Failure::Lost { detail }) => Failure::Lost { detail: format!("{detail}{place}") },
             (None, failure) => failure,
         })
     }
@@ -517,11 +512,11 @@ fn too_long() -> Failure {
 
 fn connection(error: reqwest::Error) -> Failure {
     let error = error.without_url();
-    let detail = if error.is_connect() && error.is_timeout() {
-        format!("none within {}", humantime::format_duration(CONNECT_WITHIN))
-    } else {
-        causes(&error)
-    };
+    if !error.is_connect() {
+        return Failure::Lost { detail: causes(&error) };
+    }
+    let within = humantime::format_duration(CONNECT_WITHIN);
+    let detail = if error.is_timeout() { format!("none within {within}") } else { causes(&error) };
     Failure::Connection { detail }
 }
 
@@ -627,18 +622,14 @@ fn imf_fixdate(text: &str) -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::OpenAiChat;
+    use crate::provider::{Manner, OpenAiChat};
     use crate::suite::spec::MaxTokensField;
 
     const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
     fn chat(is_streamed: bool) -> OpenAiChat {
-        OpenAiChat {
-            model: "m".to_owned(),
-            is_streamed,
-            structured: Structured::Off,
-            max_tokens_field: MaxTokensField::MaxTokens,
-        }
+        let manner = Manner { model: "m".to_owned(), is_streamed, structured: Structured::Off };
+        OpenAiChat { manner, max_tokens_field: MaxTokensField::MaxTokens }
     }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {

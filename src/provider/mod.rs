@@ -42,7 +42,7 @@ use crate::util::text::shorten;
 
 pub use amazon::Signer;
 pub use anthropic::Anthropic;
-pub use ask::ANSWER_TOOL;
+pub use ask::{ANSWER_TOOL, Losses};
 pub use bedrock::Bedrock;
 pub use cohere::Cohere;
 pub use command::Command;
@@ -163,16 +163,27 @@ pub enum Framing {
     AmazonEvents,
 }
 
+/// How one candidate is asked, in whatever dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manner {
+    /// The model; empty for services that know it by the address.
+    pub model: String,
+    /// Whether answers are streamed.
+    pub is_streamed: bool,
+    /// How a schema is asked for; not `auto`.
+    pub structured: Structured,
+}
+
 /// A dialect: pure, without transport or clock.
 pub trait Dialect: Send + Sync {
-    /// The request's body.
-    fn encode(&self, request: &Request) -> Bytes;
-    /// What of the request the body cannot carry, in words; empty when everything is said.
-    fn losses(&self, request: &Request) -> Vec<String>;
-    /// How it asks for a schema.
-    fn structured(&self) -> Structured;
-    /// Whether the answer will come as a stream.
-    fn is_streamed(&self) -> bool;
+    /// How its candidate is asked.
+    fn manner(&self) -> &Manner;
+    /// The request's body, and what of the request it cannot carry.
+    fn encode(&self, request: &Request) -> (Bytes, Losses);
+    /// Whether there are requests that it cannot carry as they are.
+    fn may_lose(&self) -> bool {
+        true
+    }
     /// How that stream is cut.
     fn framing(&self) -> Framing {
         Framing::Events
@@ -263,7 +274,7 @@ pub async fn collect(
         Err(_) => Err(Failure::Timeout { after: timeout }.into()),
     };
     let outcome = match outcome {
-        Err(Refusal { failure: Failure::Connection { detail }, .. }) if gathered.is_begun() => {
+        Err(Refusal { failure: Failure::Lost { detail }, .. }) if gathered.is_begun() => {
             Err(Failure::Cut { detail }.into())
         }
         other => other,
@@ -461,15 +472,15 @@ mod tests {
         let events = vec![(10, text("a")), (5, Ok(Event::Complete))];
         let got = run(events.clone(), true, true).await;
         assert_eq!((got.took, got.outcome.unwrap().text.as_str()), (ms(&[15])[0], "a"));
-        let broken = [events, vec![(5, Err(Failure::Connection { detail: "reset".into() }))]].concat();
+        let broken = [events, vec![(5, Err(Failure::Lost { detail: "reset".into() }))]].concat();
         assert!(run(broken, false, true).await.outcome.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_broke_off_is_told_from_what_never_began() {
-        let broken = || (5, Err(Failure::Connection { detail: "reset".into() }));
+        let broken = || (5, Err(Failure::Lost { detail: "reset".into() }));
         let early = run(vec![(5, Ok(Event::Model("m".into()))), broken()], false, true).await;
-        assert!(!early.is_begun && matches!(early.outcome, Err(Refusal { failure: Failure::Connection { .. }, .. })));
+        assert!(!early.is_begun && matches!(early.outcome, Err(Refusal { failure: Failure::Lost { .. }, .. })));
         let late = run(vec![(5, text("a")), broken()], false, true).await;
         assert_eq!(late.outcome, Err(Failure::Cut { detail: "reset".into() }.into()));
         assert!(late.is_begun);

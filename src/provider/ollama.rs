@@ -5,10 +5,9 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, overlay, put};
+use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, functions, put, written};
 use crate::provider::sse::Frame;
-use crate::provider::{Decode, Dialect, Event, Framing, wire};
-use crate::suite::spec::Structured;
+use crate::provider::{Decode, Dialect, Event, Framing, Manner, wire};
 use crate::types::{Failure, Finish, Request, Usage};
 
 /// Fields that `params.extra` cannot overrule.
@@ -16,60 +15,7 @@ const OURS: [&str; 3] = ["model", "messages", "stream"];
 
 /// The dialect of one candidate.
 #[derive(Debug, Clone)]
-pub struct Ollama {
-    /// The model.
-    pub model: String,
-    /// Whether answers are streamed.
-    pub is_streamed: bool,
-    /// How a schema is asked for.
-    pub structured: Structured,
-}
-
-impl Ollama {
-    fn body(&self, request: &Request) -> (Value, Losses) {
-        let Asked { system, turns, tools, choice, shape, params, mut losses } = Asked::of(request, self.structured);
-        let mut messages: Vec<Value> = system.iter().map(|text| json!({"role": "system", "content": text})).collect();
-        messages.extend(turns.iter().map(|turn| message(turn, &mut losses)));
-        let mut body = Map::new();
-        body.insert("model".to_owned(), json!(self.model));
-        body.insert("messages".to_owned(), Value::Array(messages));
-        if !tools.is_empty() {
-            if tools.iter().any(|tool| tool.is_strict) {
-                losses.add("`strict` of a tool");
-            }
-            let list = tools.iter().map(|tool| {
-                let mut function = Map::new();
-                function.insert("name".to_owned(), json!(tool.name));
-                put(&mut function, "description", tool.description);
-                function.insert("parameters".to_owned(), tool.parameters.clone().into_owned());
-                json!({"type": "function", "function": function})
-            });
-            body.insert("tools".to_owned(), list.collect());
-            match choice {
-                Choice::Unsaid | Choice::Auto => {}
-                Choice::None | Choice::Required | Choice::Named(_) => losses.add("parameter `tool_choice`"),
-            }
-        }
-        match shape {
-            Shape::Free => {}
-            Shape::Object => put(&mut body, "format", Some("json")),
-            Shape::Schema(schema) => put(&mut body, "format", Some(schema.clone())),
-        }
-        let mut options = Map::new();
-        put(&mut options, "temperature", params.temperature);
-        put(&mut options, "top_p", params.top_p);
-        put(&mut options, "num_predict", params.max_output_tokens);
-        put(&mut options, "seed", params.seed);
-        put(&mut options, "stop", params.stop.clone());
-        if !options.is_empty() {
-            body.insert("options".to_owned(), Value::Object(options));
-        }
-        body.insert("stream".to_owned(), json!(self.is_streamed));
-        let mut body = Value::Object(body);
-        overlay(&mut body, &params.extra, &OURS);
-        (body, losses)
-    }
-}
+pub struct Ollama(pub Manner);
 
 fn message(turn: &Turn<'_>, losses: &mut Losses) -> Value {
     let (role, parts, more) = match turn {
@@ -100,20 +46,43 @@ fn message(turn: &Turn<'_>, losses: &mut Losses) -> Value {
 }
 
 impl Dialect for Ollama {
-    fn encode(&self, request: &Request) -> Bytes {
-        self.body(request).0.to_string().into()
+    fn manner(&self) -> &Manner {
+        &self.0
     }
 
-    fn losses(&self, request: &Request) -> Vec<String> {
-        self.body(request).1.into_words()
-    }
-
-    fn structured(&self) -> Structured {
-        self.structured
-    }
-
-    fn is_streamed(&self) -> bool {
-        self.is_streamed
+    fn encode(&self, request: &Request) -> (Bytes, Losses) {
+        let Asked { system, turns, tools, choice, shape, params, mut losses } = Asked::of(request, self.0.structured);
+        let mut messages: Vec<Value> = system.iter().map(|text| json!({"role": "system", "content": text})).collect();
+        messages.extend(turns.iter().map(|turn| message(turn, &mut losses)));
+        let mut body = Map::new();
+        body.insert("model".to_owned(), json!(self.0.model));
+        body.insert("messages".to_owned(), Value::Array(messages));
+        if !tools.is_empty() {
+            if tools.iter().any(|tool| tool.is_strict) {
+                losses.add("`strict` of a tool");
+            }
+            body.insert("tools".to_owned(), functions(&tools));
+            match choice {
+                Choice::Unsaid | Choice::Auto => {}
+                Choice::None | Choice::Required | Choice::Named(_) => losses.add("parameter `tool_choice`"),
+            }
+        }
+        match shape {
+            Shape::Free => {}
+            Shape::Object => put(&mut body, "format", Some("json")),
+            Shape::Schema(schema) => put(&mut body, "format", Some(schema.clone())),
+        }
+        let mut options = Map::new();
+        put(&mut options, "temperature", params.temperature);
+        put(&mut options, "top_p", params.top_p);
+        put(&mut options, "num_predict", params.max_output_tokens);
+        put(&mut options, "seed", params.seed);
+        put(&mut options, "stop", params.stop.clone());
+        if !options.is_empty() {
+            body.insert("options".to_owned(), Value::Object(options));
+        }
+        body.insert("stream".to_owned(), json!(self.0.is_streamed));
+        written(body, params, &OURS, losses)
     }
 
     fn framing(&self) -> Framing {
@@ -200,6 +169,6 @@ impl Decode for Decoder {
         if self.is_done {
             return Ok(());
         }
-        Err(Failure::Connection { detail: "the stream ended without `done`".to_owned() })
+        Err(Failure::Lost { detail: "the stream ended without `done`".to_owned() })
     }
 }

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use crate::provider::ask::openai_additions;
 use crate::provider::sse::Frame;
 use crate::provider::wire::{self, QUOTE, text};
-use crate::provider::{Decode, Dialect, Event};
+use crate::provider::{Decode, Dialect, Event, Losses, Manner};
 use crate::suite::spec::{MaxTokensField, Structured};
 use crate::types::{Content, Failure, Finish, Message, Request, Role, TokenLogprob, Usage};
 use crate::util::text::shorten;
@@ -31,33 +31,26 @@ const MAX_CALLS: usize = 1024;
 /// The dialect of one candidate.
 #[derive(Debug, Clone)]
 pub struct OpenAiChat {
-    /// The model; not sent when empty, for services that know it by the address.
-    pub model: String,
-    /// Whether answers are streamed.
-    pub is_streamed: bool,
-    /// How a schema is asked for.
-    pub structured: Structured,
+    /// How its candidate is asked; an empty model is not sent.
+    pub manner: Manner,
     /// The field that bounds the answer.
     pub max_tokens_field: MaxTokensField,
 }
 
 impl Dialect for OpenAiChat {
-    fn encode(&self, request: &Request) -> Bytes {
+    fn manner(&self) -> &Manner {
+        &self.manner
+    }
+
+    fn encode(&self, request: &Request) -> (Bytes, Losses) {
         let body = Body { dialect: self, request };
-        serde_json::to_vec(&body).expect("every key is a string and nothing else in a request can fail").into()
+        let body = serde_json::to_vec(&body).expect("every key is a string and nothing else in a request can fail");
+        (body.into(), Losses::default())
     }
 
     /// Messages, tools and parameters go through as they stand.
-    fn losses(&self, _: &Request) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn structured(&self) -> Structured {
-        self.structured
-    }
-
-    fn is_streamed(&self) -> bool {
-        self.is_streamed
+    fn may_lose(&self) -> bool {
+        false
     }
 
     fn path(&self) -> String {
@@ -98,12 +91,12 @@ impl Serialize for Body<'_> {
         let Body { dialect, request } = self;
         let params = &request.params;
         let mut fields = Fields { map: serializer.serialize_map(None)?, extra: &params.extra };
-        if !dialect.model.is_empty() {
-            fields.map.serialize_entry("model", &dialect.model)?;
+        if !dialect.manner.model.is_empty() {
+            fields.map.serialize_entry("model", &dialect.manner.model)?;
         }
         let schema = request.output_schema.as_deref().filter(|_| params.response_format.is_none());
         let (tool, choice, words) =
-            schema.map_or((None, None, None), |schema| openai_additions(schema, dialect.structured));
+            schema.map_or((None, None, None), |schema| openai_additions(schema, dialect.manner.structured));
         match words {
             Some(words) => fields.map.serialize_entry("messages", &with_instruction(&request.messages, words))?,
             None => fields.map.serialize_entry("messages", &request.messages)?,
@@ -120,7 +113,7 @@ impl Serialize for Body<'_> {
                 fields.put("tool_choice", params.tool_choice.as_ref())?;
             }
         }
-        match (&params.response_format, &request.output_schema, dialect.structured) {
+        match (&params.response_format, &request.output_schema, dialect.manner.structured) {
             (Some(format), _, _) => fields.put("response_format", Some(format))?,
             (None, Some(schema), Structured::JsonSchema) => {
                 let json_schema = JsonSchema { name: "answer", strict: true, schema };
@@ -141,7 +134,7 @@ impl Serialize for Body<'_> {
         fields.put(bound, params.max_output_tokens.as_ref())?;
         fields.put("seed", params.seed.as_ref())?;
         fields.put("stop", params.stop.as_ref())?;
-        if dialect.is_streamed {
+        if dialect.manner.is_streamed {
             fields.map.serialize_entry("stream", &true)?;
             fields.put("stream_options", Some(&StreamOptions { include_usage: true }))?;
         }
@@ -712,7 +705,7 @@ impl Decode for Decoder {
         if self.is_done || self.has_finish {
             return Ok(());
         }
-        Err(Failure::Connection { detail: "the stream ended without `[DONE]` and without a finish reason".to_owned() })
+        Err(Failure::Lost { detail: "the stream ended without `[DONE]` and without a finish reason".to_owned() })
     }
 }
 
@@ -729,9 +722,11 @@ mod tests {
     /// A dialect from what differs from the usual.
     fn dialect(spec: Value, structured: Structured) -> OpenAiChat {
         OpenAiChat {
-            model: spec["model"].as_str().unwrap().to_owned(),
-            is_streamed: spec["stream"].as_bool().unwrap_or(true),
-            structured,
+            manner: Manner {
+                model: spec["model"].as_str().unwrap().to_owned(),
+                is_streamed: spec["stream"].as_bool().unwrap_or(true),
+                structured,
+            },
             max_tokens_field: serde_json::from_value(spec["max_tokens_field"].clone()).unwrap_or_default(),
         }
     }
@@ -756,7 +751,7 @@ mod tests {
     }
 
     fn body(dialect: &OpenAiChat, request: &Request) -> Value {
-        let text = dialect.encode(request);
+        let (text, _) = dialect.encode(request);
         let value: Value = serde_json::from_slice(&text).unwrap();
         // Twice the same key would go unseen in the value.
         assert_eq!(value.to_string().len(), text.len());
@@ -879,7 +874,7 @@ mod tests {
     #[test]
     fn a_stream_is_whole_when_it_says_so() {
         let begun = json!({"choices": [{"delta": {"content": "x"}}]});
-        assert!(matches!(stream(std::slice::from_ref(&begun)).1, Err(Failure::Connection { .. })));
+        assert!(matches!(stream(std::slice::from_ref(&begun)).1, Err(Failure::Lost { .. })));
         let mut decoder = plain().decoder();
         decoder.frame(frame(&begun.to_string())).unwrap();
         assert!(!decoder.is_done());

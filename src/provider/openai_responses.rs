@@ -7,11 +7,10 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, overlay, put};
+use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, put, written};
 use crate::provider::sse::Frame;
 use crate::provider::wire::Calls;
-use crate::provider::{Decode, Dialect, Event, wire};
-use crate::suite::spec::Structured;
+use crate::provider::{Decode, Dialect, Event, Manner, wire};
 use crate::types::{Failure, Finish, Request, TokenLogprob, Usage};
 
 /// Fields that `params.extra` cannot overrule.
@@ -19,64 +18,7 @@ const OURS: [&str; 3] = ["model", "input", "stream"];
 
 /// The dialect of one candidate.
 #[derive(Debug, Clone)]
-pub struct OpenAiResponses {
-    /// The model.
-    pub model: String,
-    /// Whether answers are streamed.
-    pub is_streamed: bool,
-    /// How a schema is asked for.
-    pub structured: Structured,
-}
-
-impl OpenAiResponses {
-    fn body(&self, request: &Request) -> (Value, Losses) {
-        let asked = Asked::of(request, self.structured);
-        let instructions = asked.system_text();
-        let Asked { turns, tools, choice, shape, params, mut losses, .. } = asked;
-        let mut body = Map::new();
-        body.insert("model".to_owned(), json!(self.model));
-        put(&mut body, "instructions", instructions);
-        body.insert("input".to_owned(), input(&turns));
-        body.insert("store".to_owned(), json!(false));
-        if !tools.is_empty() {
-            let list = tools.iter().map(|tool| {
-                let mut entry = Map::new();
-                entry.insert("type".to_owned(), json!("function"));
-                entry.insert("name".to_owned(), json!(tool.name));
-                put(&mut entry, "description", tool.description);
-                entry.insert("parameters".to_owned(), tool.parameters.clone().into_owned());
-                entry.insert("strict".to_owned(), json!(tool.is_strict));
-                Value::Object(entry)
-            });
-            body.insert("tools".to_owned(), list.collect());
-        }
-        let choice = match choice {
-            Choice::Unsaid => None,
-            Choice::Auto => Some(json!("auto")),
-            Choice::None => Some(json!("none")),
-            Choice::Required => Some(json!("required")),
-            Choice::Named(name) => Some(json!({"type": "function", "name": name})),
-        };
-        put(&mut body, "tool_choice", choice.filter(|_| !tools.is_empty()));
-        let format = match shape {
-            Shape::Free => None,
-            Shape::Object => Some(json!({"type": "json_object"})),
-            Shape::Schema(schema) => {
-                Some(json!({"type": "json_schema", "name": "answer", "strict": true, "schema": schema}))
-            }
-        };
-        put(&mut body, "text", format.map(|format| json!({"format": format})));
-        put(&mut body, "temperature", params.temperature);
-        put(&mut body, "top_p", params.top_p);
-        put(&mut body, "max_output_tokens", params.max_output_tokens);
-        losses.parameter("seed", params.seed.as_ref());
-        losses.parameter("stop", params.stop.as_ref());
-        put(&mut body, "stream", self.is_streamed.then_some(true));
-        let mut body = Value::Object(body);
-        overlay(&mut body, &params.extra, &OURS);
-        (body, losses)
-    }
-}
+pub struct OpenAiResponses(pub Manner);
 
 fn input(turns: &[Turn<'_>]) -> Value {
     let mut items = Vec::new();
@@ -128,20 +70,54 @@ fn part(part: &Part<'_>) -> Value {
 }
 
 impl Dialect for OpenAiResponses {
-    fn encode(&self, request: &Request) -> Bytes {
-        self.body(request).0.to_string().into()
+    fn manner(&self) -> &Manner {
+        &self.0
     }
 
-    fn losses(&self, request: &Request) -> Vec<String> {
-        self.body(request).1.into_words()
-    }
-
-    fn structured(&self) -> Structured {
-        self.structured
-    }
-
-    fn is_streamed(&self) -> bool {
-        self.is_streamed
+    fn encode(&self, request: &Request) -> (Bytes, Losses) {
+        let asked = Asked::of(request, self.0.structured);
+        let instructions = asked.system_text();
+        let Asked { turns, tools, choice, shape, params, mut losses, .. } = asked;
+        let mut body = Map::new();
+        body.insert("model".to_owned(), json!(self.0.model));
+        put(&mut body, "instructions", instructions);
+        body.insert("input".to_owned(), input(&turns));
+        body.insert("store".to_owned(), json!(false));
+        if !tools.is_empty() {
+            let list = tools.iter().map(|tool| {
+                let mut entry = Map::new();
+                entry.insert("type".to_owned(), json!("function"));
+                entry.insert("name".to_owned(), json!(tool.name));
+                put(&mut entry, "description", tool.description);
+                entry.insert("parameters".to_owned(), tool.parameters.clone().into_owned());
+                entry.insert("strict".to_owned(), json!(tool.is_strict));
+                Value::Object(entry)
+            });
+            body.insert("tools".to_owned(), list.collect());
+        }
+        let choice = match choice {
+            Choice::Unsaid => None,
+            Choice::Auto => Some(json!("auto")),
+            Choice::None => Some(json!("none")),
+            Choice::Required => Some(json!("required")),
+            Choice::Named(name) => Some(json!({"type": "function", "name": name})),
+        };
+        put(&mut body, "tool_choice", choice.filter(|_| !tools.is_empty()));
+        let format = match shape {
+            Shape::Free => None,
+            Shape::Object => Some(json!({"type": "json_object"})),
+            Shape::Schema(schema) => {
+                Some(json!({"type": "json_schema", "name": "answer", "strict": true, "schema": schema}))
+            }
+        };
+        put(&mut body, "text", format.map(|format| json!({"format": format})));
+        put(&mut body, "temperature", params.temperature);
+        put(&mut body, "top_p", params.top_p);
+        put(&mut body, "max_output_tokens", params.max_output_tokens);
+        losses.parameter("seed", params.seed.as_ref());
+        losses.parameter("stop", params.stop.as_ref());
+        put(&mut body, "stream", self.0.is_streamed.then_some(true));
+        written(body, params, &OURS, losses)
     }
 
     fn path(&self) -> String {
@@ -355,6 +331,6 @@ impl Decode for Decoder {
         if self.is_done {
             return Ok(());
         }
-        Err(Failure::Connection { detail: "the stream ended without `response.completed`".to_owned() })
+        Err(Failure::Lost { detail: "the stream ended without `response.completed`".to_owned() })
     }
 }

@@ -2,7 +2,7 @@
 //! name in `suite::spec`.
 
 use crate::provider::{
-    Anthropic, Bedrock, Cohere, Dialect, Gemini, Ollama, OpenAiChat, OpenAiResponses, SageMaker, Tgi,
+    Anthropic, Bedrock, Cohere, Dialect, Gemini, Manner, Ollama, OpenAiChat, OpenAiResponses, SageMaker, Tgi,
 };
 use crate::suite::spec::{Api, MaxTokensField, ServiceSpec, Structured};
 
@@ -378,30 +378,28 @@ impl Preset {
     /// The dialect of a suite's entry. `structured` is resolved: not `auto`.
     pub fn dialect(&self, api: Api, spec: &ServiceSpec, structured: Structured) -> Box<dyn Dialect> {
         let model = spec.model.clone().unwrap_or_default();
-        let is_streamed = spec.stream;
+        let manner = Manner { model, is_streamed: spec.stream, structured };
         if self.name == "sagemaker" {
             // There the model is the endpoint, which stands in the path.
-            let inner: Box<dyn Dialect> = match api {
-                Api::Generate => Box::new(Tgi { is_streamed, structured }),
-                _ => Box::new(self.chat(spec, String::new(), structured)),
-            };
-            return Box::new(SageMaker { endpoint: model, inner });
+            let endpoint = manner.model.clone();
+            let inner = self.speaking(api, spec, Manner { model: String::new(), ..manner });
+            return Box::new(SageMaker { endpoint, inner });
         }
-        match api {
-            Api::Chat => Box::new(self.chat(spec, model, structured)),
-            Api::Responses => Box::new(OpenAiResponses { model, is_streamed, structured }),
-            Api::Messages => Box::new(Anthropic { model, is_streamed, structured }),
-            Api::Gemini => Box::new(Gemini { model, is_streamed, structured }),
-            Api::Converse => Box::new(Bedrock { model, is_streamed, structured }),
-            Api::Cohere => Box::new(Cohere { model, is_streamed, structured }),
-            Api::Ollama => Box::new(Ollama { model, is_streamed, structured }),
-            Api::Generate => Box::new(Tgi { is_streamed, structured }),
-        }
+        self.speaking(api, spec, manner)
     }
 
-    fn chat(&self, spec: &ServiceSpec, model: String, structured: Structured) -> OpenAiChat {
+    fn speaking(&self, api: Api, spec: &ServiceSpec, manner: Manner) -> Box<dyn Dialect> {
         let max_tokens_field = spec.max_tokens_field.unwrap_or(self.max_tokens_field);
-        OpenAiChat { model, is_streamed: spec.stream, structured, max_tokens_field }
+        match api {
+            Api::Chat => Box::new(OpenAiChat { manner, max_tokens_field }),
+            Api::Responses => Box::new(OpenAiResponses(manner)),
+            Api::Messages => Box::new(Anthropic(manner)),
+            Api::Gemini => Box::new(Gemini(manner)),
+            Api::Converse => Box::new(Bedrock(manner)),
+            Api::Cohere => Box::new(Cohere(manner)),
+            Api::Ollama => Box::new(Ollama(manner)),
+            Api::Generate => Box::new(Tgi(manner)),
+        }
     }
 }
 
@@ -441,7 +439,7 @@ mod tests {
         for preset in PRESETS {
             assert_ne!(preset.structured, Structured::Auto, "{}", preset.name);
             let api = preset.api(&spec()).unwrap();
-            assert_eq!(preset.dialect(api, &spec(), Structured::Off).structured(), Structured::Off);
+            assert_eq!(preset.dialect(api, &spec(), Structured::Off).manner().structured, Structured::Off);
         }
     }
 

@@ -3,8 +3,7 @@
 use bytes::Bytes;
 
 use crate::provider::sse::Frame;
-use crate::provider::{Decode, Dialect, Event, Framing, wire};
-use crate::suite::spec::Structured;
+use crate::provider::{Decode, Dialect, Event, Framing, Losses, Manner, wire};
 use crate::types::{Failure, Request};
 
 /// The dialect of one candidate.
@@ -16,20 +15,16 @@ pub struct SageMaker {
 }
 
 impl Dialect for SageMaker {
-    fn encode(&self, request: &Request) -> Bytes {
+    fn manner(&self) -> &Manner {
+        self.inner.manner()
+    }
+
+    fn encode(&self, request: &Request) -> (Bytes, Losses) {
         self.inner.encode(request)
     }
 
-    fn losses(&self, request: &Request) -> Vec<String> {
-        self.inner.losses(request)
-    }
-
-    fn structured(&self) -> Structured {
-        self.inner.structured()
-    }
-
-    fn is_streamed(&self) -> bool {
-        self.inner.is_streamed()
+    fn may_lose(&self) -> bool {
+        self.inner.may_lose()
     }
 
     fn framing(&self) -> Framing {
@@ -37,7 +32,7 @@ impl Dialect for SageMaker {
     }
 
     fn path(&self) -> String {
-        let method = if self.is_streamed() { "invocations-response-stream" } else { "invocations" };
+        let method = if self.manner().is_streamed { "invocations-response-stream" } else { "invocations" };
         format!("/endpoints/{}/{method}", wire::segment(&self.endpoint))
     }
 

@@ -6,10 +6,9 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::provider::ask::{Asked, Losses, Part, Shape, Turn, overlay, put};
+use crate::provider::ask::{Asked, Losses, Part, Shape, Turn, put, written};
 use crate::provider::sse::Frame;
-use crate::provider::{Decode, Dialect, Event, wire};
-use crate::suite::spec::Structured;
+use crate::provider::{Decode, Dialect, Event, Manner, wire};
 use crate::types::{Failure, Finish, Request, TokenLogprob, Usage};
 
 /// Fields that `params.extra` cannot overrule.
@@ -17,53 +16,7 @@ const OURS: [&str; 2] = ["inputs", "stream"];
 
 /// The dialect of one candidate.
 #[derive(Debug, Clone)]
-pub struct Tgi {
-    /// Whether answers are streamed.
-    pub is_streamed: bool,
-    /// How a schema is asked for.
-    pub structured: Structured,
-}
-
-impl Tgi {
-    fn body(&self, request: &Request) -> (Value, Losses) {
-        let Asked { system, turns, tools, shape, params, mut losses, .. } = Asked::of(request, self.structured);
-        if !tools.is_empty() {
-            losses.add("tools");
-        }
-        if system.len() + turns.len() > 1 {
-            losses.add("who speaks in which message (all texts are sent as one prompt)");
-        }
-        let mut texts: Vec<String> = system.iter().map(|text| text.clone().into_owned()).collect();
-        texts.extend(turns.iter().map(|turn| said(turn, &mut losses)));
-        let mut parameters = Map::new();
-        // `details` tells why it stopped and how many tokens there were; the prompt's are counted on request only.
-        parameters.insert("details".to_owned(), json!(true));
-        parameters.insert("decoder_input_details".to_owned(), json!(!self.is_streamed));
-        put(&mut parameters, "max_new_tokens", params.max_output_tokens);
-        match params.temperature {
-            // The server takes no temperature of 0: greedy is not sampling.
-            Some(temperature) if temperature <= 0.0 => put(&mut parameters, "do_sample", Some(false)),
-            Some(temperature) => {
-                put(&mut parameters, "do_sample", Some(true));
-                put(&mut parameters, "temperature", Some(temperature));
-            }
-            None => {}
-        }
-        put(&mut parameters, "top_p", params.top_p.filter(|top_p| *top_p < 1.0));
-        put(&mut parameters, "seed", params.seed);
-        put(&mut parameters, "stop", params.stop.clone());
-        match shape {
-            Shape::Free => {}
-            Shape::Object => {
-                put(&mut parameters, "grammar", Some(json!({"type": "json", "value": {"type": "object"}})));
-            }
-            Shape::Schema(schema) => put(&mut parameters, "grammar", Some(json!({"type": "json", "value": schema}))),
-        }
-        let mut body = json!({"inputs": texts.join("\n\n"), "parameters": parameters});
-        overlay(&mut body, &params.extra, &OURS);
-        (body, losses)
-    }
-}
+pub struct Tgi(pub Manner);
 
 fn said(turn: &Turn<'_>, losses: &mut Losses) -> String {
     let parts = match turn {
@@ -86,24 +39,52 @@ fn said(turn: &Turn<'_>, losses: &mut Losses) -> String {
 }
 
 impl Dialect for Tgi {
-    fn encode(&self, request: &Request) -> Bytes {
-        self.body(request).0.to_string().into()
+    fn manner(&self) -> &Manner {
+        &self.0
     }
 
-    fn losses(&self, request: &Request) -> Vec<String> {
-        self.body(request).1.into_words()
-    }
-
-    fn structured(&self) -> Structured {
-        self.structured
-    }
-
-    fn is_streamed(&self) -> bool {
-        self.is_streamed
+    fn encode(&self, request: &Request) -> (Bytes, Losses) {
+        let Asked { system, turns, tools, shape, params, mut losses, .. } = Asked::of(request, self.0.structured);
+        if !tools.is_empty() {
+            losses.add("tools");
+        }
+        if system.len() + turns.len() > 1 {
+            losses.add("who speaks in which message (all texts are sent as one prompt)");
+        }
+        let mut texts: Vec<String> = system.iter().map(|text| text.clone().into_owned()).collect();
+        texts.extend(turns.iter().map(|turn| said(turn, &mut losses)));
+        let mut parameters = Map::new();
+        // `details` tells why it stopped and how many tokens there were; the prompt's are counted on request only.
+        parameters.insert("details".to_owned(), json!(true));
+        parameters.insert("decoder_input_details".to_owned(), json!(!self.0.is_streamed));
+        put(&mut parameters, "max_new_tokens", params.max_output_tokens);
+        match params.temperature {
+            // The server takes no temperature of 0: greedy is not sampling.
+            Some(temperature) if temperature <= 0.0 => put(&mut parameters, "do_sample", Some(false)),
+            Some(temperature) => {
+                put(&mut parameters, "do_sample", Some(true));
+                put(&mut parameters, "temperature", Some(temperature));
+            }
+            None => {}
+        }
+        put(&mut parameters, "top_p", params.top_p.filter(|top_p| *top_p < 1.0));
+        put(&mut parameters, "seed", params.seed);
+        put(&mut parameters, "stop", params.stop.clone());
+        match shape {
+            Shape::Free => {}
+            Shape::Object => {
+                put(&mut parameters, "grammar", Some(json!({"type": "json", "value": {"type": "object"}})));
+            }
+            Shape::Schema(schema) => put(&mut parameters, "grammar", Some(json!({"type": "json", "value": schema}))),
+        }
+        let mut body = Map::new();
+        body.insert("inputs".to_owned(), json!(texts.join("\n\n")));
+        body.insert("parameters".to_owned(), Value::Object(parameters));
+        written(body, params, &OURS, losses)
     }
 
     fn path(&self) -> String {
-        if self.is_streamed { "/generate_stream" } else { "/generate" }.to_owned()
+        if self.0.is_streamed { "/generate_stream" } else { "/generate" }.to_owned()
     }
 
     fn decoder(&self) -> Box<dyn Decode> {
@@ -194,6 +175,6 @@ impl Decode for Decoder {
         if self.is_done {
             return Ok(());
         }
-        Err(Failure::Connection { detail: "the stream ended without `generated_text`".to_owned() })
+        Err(Failure::Lost { detail: "the stream ended without `generated_text`".to_owned() })
     }
 }

@@ -209,11 +209,16 @@ fn candidate_lines(candidate: &CandidateReport) -> Vec<Line> {
         ("failed", counts.failed),
         ("dropped", counts.dropped),
         ("retries", candidate.retries),
+        ("maybe_billed", candidate.maybe_billed),
     ] {
         lines.push(Line { kind: "count", item: item.to_owned(), value: count.to_string(), ..base() });
     }
     for failure in &candidate.failures {
         lines.push(Line { kind: "failure", item: name(failure.kind), value: failure.count.to_string(), ..base() });
+    }
+    for sum in &candidate.tokens {
+        let (item, value) = (name(sum.kind), sum.tokens.to_string());
+        lines.push(Line { kind: "tokens", item, value, n: sum.answers.to_string(), ..base() });
     }
     lines.push(Line {
         kind: "spend",

@@ -9,8 +9,8 @@ use crate::report::{Answerer, CandidateReport, ComparisonReport, FORMAT, GateRep
 use crate::suite::GateSpec;
 use crate::suite::spec::NonInferiorSpec;
 use crate::types::{
-    AtWorst, CandidateSummary, ClassFigures, Comparison, Confusion, ConfusionCell, Counts, Discordant, Estimate,
-    FailureKind, Flip, Method, Price, PriceOrigin, Pricing, Unit,
+    Account, AtWorst, CandidateSummary, ClassFigures, Comparison, Confusion, ConfusionCell, Counts, Discordant,
+    Estimate, FailureKind, Flip, Method, Price, PriceOrigin, Pricing, TokenKind, TokenSum, Unit,
 };
 
 /// The id of the failing candidate: wide characters and a bit of everything that forms take for markup.
@@ -103,7 +103,16 @@ fn summary(figures: Figures) -> CandidateSummary {
         } else {
             BTreeMap::new()
         },
-        retries: failed * 3,
+        account: Account {
+            retries: failed * 3,
+            maybe_billed: failed,
+            held_usd: (failed > 0).then(|| Decimal::new(42, 4)),
+            tokens: vec![
+                TokenSum { kind: TokenKind::Input, tokens: 412 * answered, answers: answered },
+                TokenSum { kind: TokenKind::CachedInput, tokens: 128 * answered, answers: answered },
+                TokenSum { kind: TokenKind::Output, tokens: 38 * answered, answers: answered - 1 },
+            ],
+        },
         metrics,
         confusions: Vec::new(),
         spend_usd: figures.cost_usd.map(|cost| Decimal::from_f64_retain(cost[0] * 400.0).unwrap().round_dp(6)),

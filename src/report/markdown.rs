@@ -46,6 +46,7 @@ impl Renderer for Markdown {
              token. n counts answers.",
         );
         page.figures(report, Section::Cost, "Tokens and cost", "n counts answers.");
+        page.ledger(report);
         page.weights(report);
         page.tasks(report);
         page.classes(report);
@@ -292,6 +293,19 @@ impl Page {
         ];
         self.table(&columns, &rows);
         self.footnotes(&footnotes);
+    }
+
+    fn ledger(&mut self, report: &Report) {
+        let lines = report.candidates.iter().filter_map(|candidate| {
+            let words = words::ledger(candidate)?;
+            Some(format!("- {}: {}", code(&candidate.id), own(&words)))
+        });
+        let lines: Vec<String> = lines.collect();
+        if lines.is_empty() {
+            return;
+        }
+        self.line("");
+        lines.iter().for_each(|line| self.line(line));
     }
 
     fn comparisons(&mut self, report: &Report) {

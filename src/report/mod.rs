@@ -28,7 +28,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::types::{
-    CandidateSummary, Comparison, Confusion, Counts, Discordant, Estimate, FailureKind, Flip, Method, Pricing, Unit,
+    CandidateSummary, Comparison, Confusion, Counts, Discordant, Estimate, FailureKind, Flip, Method, Pricing,
+    TokenSum, Unit,
 };
 use crate::util::atomic;
 
@@ -101,6 +102,16 @@ pub struct CandidateReport {
     pub failures: Vec<FailureCount>,
     /// Attempts beyond the first.
     pub retries: u64,
+    /// Attempts that failed after the service may have begun to bill them.
+    #[serde(default)]
+    pub maybe_billed: u64,
+    /// Dollars that were set aside for those and count as spent, an exact decimal; null where nothing bounds spending.
+    #[serde(default)]
+    #[schemars(extend("pattern" = r"^-?[0-9]+(\.[0-9]+)?$"))]
+    pub held_usd: Option<String>,
+    /// Tokens of all its answers by kind, of the kinds that the service tells.
+    #[serde(default)]
+    pub tokens: Vec<TokenSum>,
     /// Dollars of all its answers, an exact decimal; null when no price is known.
     #[schemars(extend("pattern" = r"^-?[0-9]+(\.[0-9]+)?$"))]
     pub spend_usd: Option<String>,
@@ -293,7 +304,10 @@ impl CandidateReport {
             verdict,
             counts: summary.counts,
             failures: summary.failures.iter().map(|(&kind, &count)| FailureCount { kind, count }).collect(),
-            retries: summary.retries,
+            retries: summary.account.retries,
+            maybe_billed: summary.account.maybe_billed,
+            held_usd: summary.account.held_usd.map(|held| held.normalize().to_string()),
+            tokens: summary.account.tokens.clone(),
             spend_usd: summary.spend_usd.map(|spend| spend.normalize().to_string()),
             spend_reason: summary.spend_reason.clone(),
             pricing: Some(answerer.pricing),

@@ -525,6 +525,11 @@ impl Page {
         let columns = self.metric_columns(&mut rows);
         self.table(&columns, rows);
         self.footnotes(&footnotes);
+        for candidate in &report.candidates {
+            if let Some(words) = words::ledger(candidate) {
+                self.paragraph(" ", "   ", &format!("{}: {words}", name(&candidate.id)));
+            }
+        }
     }
 
     fn weights(&mut self, report: &Report) {

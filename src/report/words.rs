@@ -2,7 +2,7 @@
 
 use crate::report::figure::{self, count, is_same_confidence};
 use crate::report::{CandidateReport, GateReport, Report, Verdict, Weights};
-use crate::types::{FailureKind, Method, Unit};
+use crate::types::{FailureKind, Method, TokenKind, TokenSum, Unit};
 
 /// The note that has to stand in the first lines of every form: other gates than those of the run were judged.
 pub(crate) const GATES_CHANGED: &str = "gates_changed";
@@ -52,13 +52,54 @@ pub(crate) fn failure(kind: FailureKind) -> &'static str {
         FailureKind::Timeout => "timeout",
         FailureKind::Status => "error status",
         FailureKind::RateLimited => "rate limited",
-        FailureKind::Connection => "connection",
+        FailureKind::Connection => "no connection",
+        FailureKind::Lost => "connection lost",
         FailureKind::Cut => "answer cut off",
         FailureKind::Protocol => "protocol",
         FailureKind::Service => "service error",
         FailureKind::Recorded => "no recorded answer",
         FailureKind::Program => "program",
     }
+}
+
+/// A kind of tokens.
+fn tokens(kind: TokenKind) -> &'static str {
+    match kind {
+        TokenKind::Input => "input",
+        TokenKind::CachedInput => "cached",
+        TokenKind::CacheWrite => "written to the cache",
+        TokenKind::CacheWrite1h => "for an hour",
+        TokenKind::AudioInput => "audio in",
+        TokenKind::Output => "output",
+        TokenKind::Reasoning => "reasoning",
+        TokenKind::AudioOutput => "audio out",
+    }
+}
+
+/// The ledger of a candidate in a sentence: tokens by kind, and what was perhaps paid for nothing. `None` when there is
+/// nothing to tell.
+pub(crate) fn ledger(candidate: &CandidateReport) -> Option<String> {
+    let answered = candidate.counts.scored + candidate.counts.unscored;
+    let sum = |sum: &TokenSum| {
+        let partly = if sum.answers == answered {
+            String::new()
+        } else {
+            format!(" (told by {} of {} answers)", count(sum.answers), count(answered))
+        };
+        format!("{} {}{partly}", tokens(sum.kind), count(sum.tokens))
+    };
+    let mut parts = Vec::new();
+    if !candidate.tokens.is_empty() {
+        let sums: Vec<String> = candidate.tokens.iter().map(sum).collect();
+        parts.push(format!("tokens of all answers: {}", sums.join(", ")));
+    }
+    if candidate.maybe_billed > 0 {
+        let held = candidate.held_usd.as_deref().map(|held| format!("; {} set aside for them", figure::money(held)));
+        let attempts = candidate.maybe_billed;
+        let noun = if attempts == 1 { "attempt" } else { "attempts" };
+        parts.push(format!("{} {noun} failed that may have been billed{}", count(attempts), held.unwrap_or_default()));
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// The verdict of the run, or that there is none.

@@ -41,6 +41,16 @@ impl Folder {
         self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
+    /// Takes the folder away again if nothing but the lock is in it: a run that could not begin leaves nothing behind.
+    pub fn leave_if_empty(&self) {
+        let is_bare = fs::read_dir(&self.path)
+            .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == ".lock")));
+        if is_bare {
+            let _ = fs::remove_file(self.path.join(".lock"));
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+
     /// Makes `latest` beside it point to it. Where the file system has no links it is left out.
     pub fn link_latest(&self) {
         let (Some(parent), Some(name)) = (self.path.parent(), self.path.file_name()) else { return };

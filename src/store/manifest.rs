@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::store::{StoreError, check_format};
-use crate::types::Pricing;
+use crate::types::{Pricing, Probe};
 use crate::util::atomic;
 use crate::util::digest::Digest;
 
@@ -67,6 +67,9 @@ pub struct Identity {
     /// What its answers are priced by, and where that comes from; `None` in runs of versions before price books.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pricing: Option<Pricing>,
+    /// What `evalctl probe` had found of the service when the run began; `None` when it had not been asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
 }
 
 /// One session of a run.

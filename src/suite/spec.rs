@@ -320,6 +320,18 @@ pub enum Structured {
     Off,
 }
 
+/// How a way of asking for a schema is written in suites.
+pub fn name_of(structured: Structured) -> &'static str {
+    match structured {
+        Structured::Auto => "auto",
+        Structured::JsonSchema => "json_schema",
+        Structured::JsonObject => "json_object",
+        Structured::Tool => "tool",
+        Structured::Prompt => "prompt",
+        Structured::Off => "off",
+    }
+}
+
 /// A service over HTTP.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

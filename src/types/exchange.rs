@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::types::Row;
+use crate::types::{Row, TokenKind};
 
 /// Who speaks in a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,6 +195,20 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// The counts by kind.
+    pub fn by_kind(&self) -> [(TokenKind, Option<u64>); 8] {
+        [
+            (TokenKind::Input, self.input_tokens),
+            (TokenKind::CachedInput, self.cached_input_tokens),
+            (TokenKind::CacheWrite, self.cache_write_tokens),
+            (TokenKind::CacheWrite1h, self.cache_write_1h_tokens),
+            (TokenKind::AudioInput, self.audio_input_tokens),
+            (TokenKind::Output, self.output_tokens),
+            (TokenKind::Reasoning, self.reasoning_tokens),
+            (TokenKind::AudioOutput, self.audio_output_tokens),
+        ]
+    }
+
     /// These counts with those of a later report in their place, where it has any.
     #[must_use]
     pub fn updated(self, later: Usage) -> Usage {

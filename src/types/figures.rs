@@ -240,6 +240,53 @@ pub struct Confusion {
     pub classes: Vec<ClassFigures>,
 }
 
+/// A kind of tokens, as services count and price them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenKind {
+    /// Prompt tokens, those of the cache included.
+    Input,
+    /// The part of the prompt that was read from the service's cache.
+    CachedInput,
+    /// The part of the prompt that was written to the service's cache.
+    CacheWrite,
+    /// The part of that which is kept for an hour.
+    #[serde(rename = "cache_write_1h")]
+    CacheWrite1h,
+    /// The part of the prompt that is sound.
+    AudioInput,
+    /// Generated tokens, reasoning included.
+    Output,
+    /// The part of the generated ones that is reasoning.
+    Reasoning,
+    /// The part of the generated ones that is sound.
+    AudioOutput,
+}
+
+/// Tokens of one kind, summed over the answers of a candidate that tell them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenSum {
+    /// The kind.
+    pub kind: TokenKind,
+    /// Their sum.
+    pub tokens: u64,
+    /// Answers that tell how many there were.
+    pub answers: u64,
+}
+
+/// What a candidate's records come to beside its figures: what was, or may have been, paid for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Attempts beyond the first, over all tasks.
+    pub retries: u64,
+    /// Attempts that failed after the service may have begun to bill them.
+    pub maybe_billed: u64,
+    /// Dollars that were set aside for such attempts; `None` where nothing bounds what is spent.
+    pub held_usd: Option<Decimal>,
+    /// Tokens by kind, of the kinds that any answer tells.
+    pub tokens: Vec<TokenSum>,
+}
+
 /// All figures of one candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CandidateSummary {
@@ -249,8 +296,8 @@ pub struct CandidateSummary {
     pub counts: Counts,
     /// Failed tasks by reason.
     pub failures: BTreeMap<FailureKind, u64>,
-    /// Attempts beyond the first, over all tasks.
-    pub retries: u64,
+    /// What was, or may have been, paid for.
+    pub account: Account,
     /// Every figure, in the order of the report.
     pub metrics: Vec<Estimate>,
     /// One table per `label` scorer.

@@ -7,6 +7,7 @@ mod exchange;
 mod fault;
 mod figures;
 mod price;
+mod probe;
 mod record;
 mod sample;
 mod score;
@@ -15,10 +16,11 @@ pub use event::{RunEvent, Sink, Slot};
 pub use exchange::{Content, Finish, Message, Params, Request, Response, Role, TokenLogprob, ToolCall, Usage};
 pub use fault::{Fault, Faults, Place};
 pub use figures::{
-    AtWorst, CandidateSummary, ClassFigures, Comparison, Confusion, ConfusionCell, Counts, Discordant, Estimate, Flip,
-    Method, Paired, Summary, Unit,
+    Account, AtWorst, CandidateSummary, ClassFigures, Comparison, Confusion, ConfusionCell, Counts, Discordant,
+    Estimate, Flip, Method, Paired, Summary, TokenKind, TokenSum, Unit,
 };
 pub use price::{Price, PriceFault, PriceOrigin, Pricing, Rates, Tier, dollars};
+pub use probe::{Ability, Endpoint, Finding, Probe, Shown};
 pub use record::{Attempt, Failure, FailureKind, Record, Task, TaskKey, Timing};
 pub use sample::{Row, Sample};
 pub use score::{Mark, Score, ScoreRow};

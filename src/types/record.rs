@@ -79,10 +79,17 @@ pub enum Failure {
         /// The service's message, shortened.
         detail: String,
     },
-    /// No connection, or it broke before any content came.
+    /// No connection: nothing was sent.
     #[error("connection: {detail}")]
     Connection {
         /// What the transport said.
+        detail: String,
+    },
+    /// The connection was lost after the request had been handed over and before any content came. The service may have
+    /// begun to bill.
+    #[error("connection lost: {detail}")]
+    Lost {
+        /// What the transport or the stream said.
         detail: String,
     },
     /// The answer broke off after some content had come. It is not sent again: it may have been paid for.
@@ -126,6 +133,7 @@ pub enum FailureKind {
     Status,
     RateLimited,
     Connection,
+    Lost,
     Cut,
     Protocol,
     Service,
@@ -141,11 +149,29 @@ impl Failure {
             Failure::Status { .. } => FailureKind::Status,
             Failure::RateLimited { .. } => FailureKind::RateLimited,
             Failure::Connection { .. } => FailureKind::Connection,
+            Failure::Lost { .. } => FailureKind::Lost,
             Failure::Cut { .. } => FailureKind::Cut,
             Failure::Protocol { .. } => FailureKind::Protocol,
             Failure::Service { .. } => FailureKind::Service,
             Failure::Recorded { .. } => FailureKind::Recorded,
             Failure::Program { .. } => FailureKind::Program,
+        }
+    }
+
+    /// Whether the service may have begun to bill: the model may have worked, though nothing came that counts as its
+    /// answer.
+    pub fn may_be_billed(&self) -> bool {
+        match self {
+            Failure::Timeout { .. }
+            | Failure::Lost { .. }
+            | Failure::Cut { .. }
+            | Failure::Protocol { .. }
+            | Failure::Service { .. } => true,
+            Failure::Status { .. }
+            | Failure::RateLimited { .. }
+            | Failure::Connection { .. }
+            | Failure::Recorded { .. }
+            | Failure::Program { .. } => false,
         }
     }
 
@@ -156,6 +182,7 @@ impl Failure {
             Failure::Status { detail, .. }
             | Failure::RateLimited { detail }
             | Failure::Connection { detail }
+            | Failure::Lost { detail }
             | Failure::Cut { detail }
             | Failure::Protocol { detail }
             | Failure::Service { detail }

@@ -822,7 +822,7 @@ fn requests_have_the_shape_of_recorded_ones() {
         };
         let spec = ServiceSpec { model: Some("m".to_owned()), stream: true, ..ServiceSpec::default() };
         let dialect = presets::find(name).unwrap().dialect(api, &spec, Structured::JsonSchema);
-        let body: Value = serde_json::from_slice(&dialect.encode(&everything())).unwrap();
+        let body: Value = serde_json::from_slice(&dialect.encode(&everything()).0).unwrap();
         let ours = request_places(&body);
         let is_known =
             |place: &&String| recorded[style].contains(*place) || more.iter().any(|more| place.starts_with(more));

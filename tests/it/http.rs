@@ -121,7 +121,7 @@ fn whatever_a_server_does_the_counts_add_up_and_retries_are_bounded() {
             .collect();
         let wanted = [
             ("timeout", 1),
-            ("connection", 3),
+            ("lost", 3),
             ("cut", 1),
             ("protocol", 2),
             ("service", 1),

@@ -21,9 +21,11 @@ mod http;
 mod local;
 mod price_sources;
 mod prices;
+mod probe;
 mod provider;
 mod readme;
 #[cfg(feature = "local")]
 mod serve;
 mod services;
 mod support;
+mod tls;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evalctl::provider::{Attempted, Auth, Http, HttpProvider, OpenAiChat, collect};
+use evalctl::provider::{Attempted, Auth, Http, HttpProvider, Manner, OpenAiChat, collect};
 use evalctl::suite::spec::{MaxTokensField, Structured};
 use evalctl::types::{Content, Failure, Finish, Message, Params, Request, Role, Usage};
 use evalctl::util::clock::Clock;
@@ -32,7 +32,8 @@ fn redactor() -> Redactor {
 
 fn chat(is_streamed: bool) -> OpenAiChat {
     let max_tokens_field = MaxTokensField::MaxCompletionTokens;
-    OpenAiChat { model: "m".to_owned(), is_streamed, structured: Structured::Off, max_tokens_field }
+    let manner = Manner { model: "m".to_owned(), is_streamed, structured: Structured::Off };
+    OpenAiChat { manner, max_tokens_field }
 }
 
 fn provider(server: &Server, is_streamed: bool) -> HttpProvider {
@@ -214,7 +215,7 @@ async fn a_connection_that_breaks_before_any_content_may_be_tried_again() {
         ] {
             let got = streamed(steps).await;
             assert!(!got.is_begun && got.timing.as_ref().unwrap().chunks.is_empty(), "{got:?}");
-            assert!(matches!(failure(got), Failure::Connection { .. }));
+            assert!(matches!(failure(got), Failure::Lost { .. }));
         }
     }
     let server = Server::new(completion("x"));
@@ -281,7 +282,7 @@ async fn garbage_is_refused() {
     assert!(begun.is_begun);
     protocol(begun, "no chat completion");
     let no_http = streamed(vec![Step::Send(b"SSH-2.0-OpenSSH_9.7\r\n".to_vec()), Step::Close]).await;
-    assert!(matches!(failure(no_http), Failure::Connection { .. }));
+    assert!(matches!(failure(no_http), Failure::Lost { .. }));
     let bad_chunk = vec![head("text/event-stream"), delta("a"), Step::Send(b"zzzz\r\n".to_vec()), Step::Hang];
     assert!(matches!(failure(streamed(bad_chunk).await), Failure::Cut { .. }));
     // What is printed of it cannot act on a terminal.
@@ -292,13 +293,13 @@ async fn garbage_is_refused() {
 #[tokio::test]
 async fn a_broken_packing_is_no_answer() {
     let packed = answer("200 OK", "content-encoding: gzip\r\n", "application/json", "this is not gzip");
-    assert!(matches!(failure(whole(packed).await), Failure::Connection { .. } | Failure::Protocol { .. }));
+    assert!(matches!(failure(whole(packed).await), Failure::Lost { .. } | Failure::Protocol { .. }));
 }
 
 #[tokio::test]
 async fn answers_are_bounded() {
     let mebibyte = vec![b' '; 1 << 20];
-    let body = vec![head("application/json"), Step::Flood(mebibyte.clone(), 70), Step::End];
+    let body = vec![head("application/json"), Step::Flood(mebibyte.clone(), 200), Step::End];
     protocol(whole(body).await, "longer than 64 MiB");
     let announced = Step::Send(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n".to_vec());
     protocol(whole(vec![announced, Step::Hang]).await, "longer than 64 MiB");

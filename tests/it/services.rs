@@ -289,6 +289,56 @@ fn a_killed_run_goes_on_with_what_is_left_of_its_money() {
     assert!(model.count() <= 25 + 4, "what was in flight is asked again, and nothing else: {}", model.count());
 }
 
+/// Answers whose tokens are anyone's guess, but the same for the same question.
+fn of_some_length(asked: &Asked) -> Vec<Step> {
+    let spread = question(asked).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    let usage = json!({"prompt_tokens": 20 + spread % 300, "completion_tokens": 1 + spread % 90});
+    let choice = json!({"index": 0, "message": {"content": "yes"}, "finish_reason": "stop"});
+    let mut steps = vec![Step::Wait(Duration::from_millis(2))];
+    steps.extend(server::plain(200, &[JSON], &json!({"choices": [choice], "usage": usage}).to_string()));
+    steps
+}
+
+#[test]
+fn whatever_answers_cost_a_killed_run_spends_what_an_undisturbed_one_does() {
+    for (cents, kills) in [(3, vec![4, 11]), (7, vec![1, 2, 30]), (12, vec![25])] {
+        let model = Model::start(of_some_length);
+        let folder = Folder::new();
+        questions(&folder, 200);
+        // One at a time: then it does not depend on who ends first which requests there is money for.
+        folder.write(
+            "suite.yaml",
+            format!(
+                "name: money\ndataset: {{ path: data.jsonl }}\nprompt: {{ user: \"{{{{ input }}}}\" }}\nscorers:\n  - exact: {{}}\n\
+                 candidates:\n  - id: a\n    openai: {{ model: m, base_url: \"{}\", stream: false }}\n    \
+                 params: {{ max_output_tokens: 90 }}\n    price: {{ input_per_mtok_usd: 3, output_per_mtok_usd: 15 }}\n\
+                 pacing: {{ closed: {{ in_flight: 1 }} }}\nlimits: {{ max_usd: {} }}\n",
+                model.base_url(),
+                f64::from(cents) / 100.0
+            ),
+        );
+        let spend = |run: &str| folder.json(&format!("{run}/report.json"))["candidates"][0]["spend_usd"].clone();
+        folder.run(&["run", "suite.yaml", "--out", "whole", "-q"]).expect(3);
+        let asked_whole = model.count();
+        assert!((5..200).contains(&asked_whole), "{asked_whole}");
+        for (index, after) in kills.iter().enumerate() {
+            let before = model.count();
+            let more: &[&str] = if index == 0 { &[] } else { &["--resume"] };
+            let mut child =
+                folder.evalctl([&["run", "suite.yaml", "--out", "cut", "-q"], more].concat()).spawn().unwrap();
+            while model.count() < before + after && child.try_wait().unwrap().is_none() {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        finish(folder.evalctl(["run", "suite.yaml", "--out", "cut", "--resume", "-q"])).expect(3);
+        assert_eq!(spend("cut"), spend("whole"), "cap of {cents} cents");
+        let twice = model.count() - 2 * asked_whole;
+        assert!(twice <= kills.len(), "{twice} requests were sent twice by {} kills", kills.len());
+    }
+}
+
 #[test]
 fn what_is_wrong_with_a_service_is_said_before_anything_is_sent() {
     let folder = Folder::new();
