@@ -1,33 +1,39 @@
 //! Carries out tasks: the only place that starts tokio tasks.
 //!
-//! Each candidate has a queue and a fixed number of slots. The feeder puts tasks into the queues in the order of the
-//! plan and waits when a queue is full, so that no candidate runs far ahead of another: all of them meet the same
-//! conditions, and memory stays flat. A slot takes its next task when the last one's record is on disk, not before. The
-//! engine knows neither scorers nor files; it sends events to whoever drains the channel.
+//! `closed` sends the next request of a candidate when one of its slots is free; `open` sends each at a time of its own,
+//! whatever the answers do. What happens to one task is the same in both, and stands here: waiting for limits and money,
+//! attempts, retries, the record. The engine knows neither scorers nor files; it sends events to whoever drains the
+//! channel.
 
 mod budget;
+mod closed;
 mod ledger;
 mod limits;
+mod open;
+mod pacing;
 mod retry;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rust_decimal::Decimal;
-use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use budget::FailureBudget;
+pub use closed::drive;
 pub use ledger::Ledger;
 pub use limits::Rates;
+pub use open::{Health, Late, OnFull, Order, Punctuality, Timed, Turn, keep_time};
+pub use pacing::{Gaps, Pacing, Timetable};
 pub use retry::{RetryRule, jitter};
 
 use crate::engine::ledger::Reserved;
 use crate::engine::limits::{Heard, Leave, Limiter};
 use crate::price;
 use crate::provider::{Attempted, Provider, Refusal, collect};
-use crate::types::{Attempt, Failure, Price, Record, Request, RunEvent, Slot, Task, Usage};
+use crate::types::{Attempt, Failure, Price, Record, Request, RunEvent, Slot, Task, Unsent, Usage};
 use crate::util::clock::Clock;
 use crate::util::secret::Redactor;
 
@@ -105,59 +111,18 @@ pub struct Rules {
     pub ledger: Option<Ledger>,
 }
 
-/// Packs of tasks that may wait in a candidate's queue. A pack has a task for each slot, so that the feeder is not woken
-/// for every single task; together with the pack that is being filled and the one in work, a candidate can be four tasks
-/// a slot ahead of the slowest.
-const QUEUED_PACKS: usize = 2;
-
 /// How often the sinks hear that time passes.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Carries out `tasks` (each with the index of its candidate) until they end or `stop` is cancelled. What is in flight
-/// when it stops is finished; nothing new is sent and no retry begins. The events' receiver decides the pace: a slow
-/// one slows the engine, and a closed one stops it.
-///
-/// Returns why it stopped early, if it did.
-pub async fn drive<T>(
-    tasks: T,
-    fleet: Vec<Candidate>,
-    rules: Rules,
-    events: mpsc::Sender<RunEvent>,
-    stop: CancellationToken,
-) -> Option<Stop>
-where
-    T: Iterator<Item = Result<(usize, Task), String>> + Send + 'static,
-{
-    let shared = Arc::new(Shared { rules, events, stop, why: Mutex::new(None), settled: Notify::new() });
-    let mut queues = Vec::with_capacity(fleet.len());
-    let mut slots = JoinSet::new();
-    for (index, candidate) in fleet.into_iter().enumerate() {
-        let (sender, receiver) = async_channel::bounded(QUEUED_PACKS);
-        queues.push(Queue { sender, pack: Vec::new(), size: candidate.in_flight.max(1) });
-        let limiter = Limiter::new(candidate.in_flight, candidate.rates);
-        let lane = Arc::new(Lane {
-            index,
-            candidate,
-            limits: Limits { limiter: Mutex::new(limiter), freed: Notify::new() },
-            queue: receiver,
-            pack: AsyncMutex::default(),
-            shared: Arc::clone(&shared),
-        });
-        for _ in 0..lane.candidate.in_flight.max(1) {
-            slots.spawn(work(Arc::clone(&lane)));
-        }
-    }
-    let feeder = {
-        let shared = Arc::clone(&shared);
-        tokio::task::spawn_blocking(move || feed(tasks, queues, &shared))
-    };
+/// Waits until all `workers` have ended, and tells the sinks meanwhile that time passes and that the run is to stop.
+async fn attend(mut workers: JoinSet<()>, shared: &Shared) {
     let expired = expire(shared.rules.deadline);
     tokio::pin!(expired);
     let mut ticks = tokio::time::interval(TICK);
     let (mut is_late, mut is_stopping) = (false, false);
     loop {
         tokio::select! {
-            ended = slots.join_next() => match ended {
+            ended = workers.join_next() => match ended {
                 None => break,
                 Some(Ok(())) => {}
                 // A fault of ours: its task is lost, and the run must not end as if nothing had been.
@@ -176,12 +141,6 @@ where
             _ = ticks.tick() => drop(shared.events.try_send(RunEvent::Tick)),
         }
     }
-    // The queues are closed by now, so the feeder ends at its next task; only a panic in it could be an error here.
-    if let Err(error) = feeder.await {
-        shared.halt(Stop::Source { fault: error.to_string() });
-    }
-    let why = shared.why.lock().unwrap_or_else(PoisonError::into_inner).take();
-    why.or_else(|| shared.stop.is_cancelled().then_some(Stop::Asked))
 }
 
 async fn expire(deadline: Option<Duration>) -> Duration {
@@ -204,16 +163,25 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(rules: Rules, events: mpsc::Sender<RunEvent>, stop: CancellationToken) -> Arc<Shared> {
+        Arc::new(Shared { rules, events, stop, why: Mutex::new(None), settled: Notify::new() })
+    }
+
     /// Stops the run; the first reason is the one that is told.
     fn halt(&self, why: Stop) {
         self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
         self.stop.cancel();
     }
-}
 
-impl Shared {
-    /// Sets aside what a request could cost; `None` when there is not enough left, which stops the run.
-    async fn reserve(&self, candidate: &Candidate, request: &Request) -> Option<Decimal> {
+    /// Why the run ended early, if it did.
+    fn ended(&self) -> Option<Stop> {
+        let why = self.why.lock().unwrap_or_else(PoisonError::into_inner).take();
+        why.or_else(|| self.stop.is_cancelled().then_some(Stop::Asked))
+    }
+
+    /// Sets aside what a request could cost. `None` when there is not enough left, which stops the run; and, of one that
+    /// does not wait, when there may be later.
+    async fn reserve(&self, candidate: &Candidate, request: &Request, waits: bool) -> Option<Decimal> {
         let (Some(ledger), Some(price)) = (&self.rules.ledger, &candidate.price) else { return Some(Decimal::ZERO) };
         let (input, output) = (Some(request.input_tokens_at_most()), Some(request.output_tokens_at_most()));
         let plain = Usage { input_tokens: input, output_tokens: output, ..Usage::default() };
@@ -232,7 +200,8 @@ impl Shared {
             settled.as_mut().enable();
             match ledger.reserve(amount) {
                 Reserved::Yes => return Some(amount),
-                Reserved::NotYet => settled.await,
+                Reserved::NotYet if waits => settled.await,
+                Reserved::NotYet => return None,
                 Reserved::Never => {
                     self.halt(Stop::Money { cap: ledger.cap(), spent: ledger.spent() });
                     return None;
@@ -259,72 +228,30 @@ impl Shared {
     }
 }
 
-/// The feeder's end of a candidate's queue.
-struct Queue {
-    sender: async_channel::Sender<Vec<Task>>,
-    pack: Vec<Task>,
-    size: usize,
-}
-
-impl Queue {
-    /// Hands the pack over; false when nobody takes tasks any more.
-    fn send(&mut self) -> bool {
-        let pack = std::mem::replace(&mut self.pack, Vec::with_capacity(self.size));
-        self.sender.send_blocking(pack).is_ok()
-    }
-}
-
-fn feed<T>(tasks: T, mut queues: Vec<Queue>, shared: &Shared)
-where
-    T: Iterator<Item = Result<(usize, Task), String>>,
-{
-    for task in tasks {
-        match task {
-            Ok((candidate, task)) => {
-                let queue = &mut queues[candidate];
-                queue.pack.push(task);
-                if queue.pack.len() >= queue.size && !queue.send() {
-                    return;
-                }
-            }
-            Err(fault) => return shared.halt(Stop::Source { fault }),
-        }
-    }
-    for queue in &mut queues {
-        if !queue.send() {
-            return;
-        }
-    }
-}
-
-/// What the slots of one candidate share.
+/// A candidate of a run, as its tasks see it.
 struct Lane {
     index: usize,
     candidate: Candidate,
     limits: Limits,
-    queue: async_channel::Receiver<Vec<Task>>,
-    /// What is left of the pack in work.
-    pack: AsyncMutex<std::vec::IntoIter<Task>>,
     shared: Arc<Shared>,
+    /// Whether nothing is waited for but the suite's own rates: neither for a window nor for money.
+    is_open: bool,
 }
 
 impl Lane {
-    /// The next task; `None` when there are no more, or the run is stopping.
-    async fn next(&self) -> Option<Task> {
-        let next = async {
-            let mut pack = self.pack.lock().await;
-            loop {
-                if let Some(task) = pack.next() {
-                    return Some(task);
-                }
-                *pack = self.queue.recv().await.ok()?.into_iter();
-            }
-        };
-        tokio::select! {
-            biased;
-            () = self.shared.stop.cancelled() => None,
-            next = next => next,
+    fn new(index: usize, candidate: Candidate, shared: Arc<Shared>, is_open: bool) -> Lane {
+        let limiter = Limiter::new(candidate.in_flight, candidate.rates);
+        let limits = Limits { limiter: Mutex::new(limiter), freed: Notify::new() };
+        Lane { index, candidate, limits, shared, is_open }
+    }
+
+    /// Waits for limits and money; `None` when there is no money to wait for.
+    async fn leave(&self, request: &Request, tokens: u64) -> Option<Decimal> {
+        let has_rates = self.candidate.rates != Rates::default();
+        if !self.is_open || has_rates {
+            self.limits.leave(tokens, self.shared.rules.clock).await;
         }
+        self.shared.reserve(&self.candidate, request, !self.is_open).await
     }
 }
 
@@ -374,36 +301,43 @@ impl Limits {
     }
 }
 
-/// One slot: a task at a time, the next one when the last one's record is on disk.
-async fn work(lane: Arc<Lane>) {
-    while let Some(task) = lane.next().await {
-        let (slot, is_written) = oneshot::channel::<()>();
-        carry_out(&lane, task, Slot::new(slot)).await;
-        // The sink drops the sender when it has written the record; that is all it says.
-        let _ = is_written.await;
-    }
-    // Closing lets the feeder go, which else would wait for a place in a queue that nobody empties.
-    lane.queue.close();
-}
-
 /// Ends a task that is not sent any more because the run stops. It counts as not done and a resumed run begins it anew,
 /// unless an attempt may have been billed: then it has failed, so that its money stays counted.
-async fn given_up(lane: &Lane, task: Task, mut retried: Vec<Attempt>, held: Decimal, slot: Slot) {
+async fn given_up(lane: &Lane, job: Job, mut retried: Vec<Attempt>, held: Decimal) {
     if held.is_zero() {
         return;
     }
     let Some(Attempt { failure, .. }) = retried.pop() else { return };
-    let Task { key, digest, .. } = task;
-    let record = Box::new(Record { key, digest, retried, timing: None, held_usd: Some(held), outcome: Err(failure) });
-    let event = RunEvent::Recorded { candidate: lane.index, record, slot };
-    // Nobody listens any more when the sinks are gone: then the run has stopped for that.
-    let _ = lane.shared.events.send(event).await;
+    let Job { task: Task { key, digest, .. }, due, is_held, slot } = job;
+    let (held_usd, outcome) = (Some(held), Err(failure));
+    record(lane, Record { key, digest, due, is_held, retried, timing: None, held_usd, outcome }, slot).await;
+}
+
+/// Hands on a record.
+async fn record(lane: &Lane, record: Record, slot: Slot) {
+    let event = RunEvent::Recorded { candidate: lane.index, record: Box::new(record), slot };
+    if lane.shared.events.send(event).await.is_err() {
+        // Whoever drains the events is gone, because it could not write: there is no use in asking on.
+        lane.shared.stop.cancel();
+    }
+}
+
+/// A task on its way.
+struct Job {
+    task: Task,
+    /// When it was to be sent, by the run's clock; `None` where it is sent when there is room.
+    due: Option<Duration>,
+    /// Whether that was moved, for the turn before it.
+    is_held: bool,
+    /// Dropped when its record is on disk.
+    slot: Slot,
 }
 
 /// Sends one task until it is answered or given up, and hands on its record.
-async fn carry_out(lane: &Lane, task: Task, slot: Slot) {
-    let Lane { index, candidate, limits, shared, .. } = lane;
+async fn carry_out(lane: &Lane, job: Job) {
+    let Lane { candidate, limits, shared, .. } = lane;
     let clock = shared.rules.clock;
+    let task = &job.task;
     let tokens = task.request.tokens_at_most();
     let mut retried = Vec::new();
     let mut held = Decimal::ZERO;
@@ -412,12 +346,14 @@ async fn carry_out(lane: &Lane, task: Task, slot: Slot) {
         let reserved = tokio::select! {
             biased;
             () = shared.stop.cancelled() => None,
-            reserved = async {
-                limits.leave(tokens, clock).await;
-                shared.reserve(candidate, &task.request).await
-            } => reserved,
+            reserved = lane.leave(&task.request, tokens) => reserved,
         };
-        let Some(reserved) = reserved else { return given_up(lane, task, retried, held, slot).await };
+        let Some(reserved) = reserved else {
+            if lane.is_open && !shared.stop.is_cancelled() && retried.is_empty() {
+                return unsent(lane, job, Unsent::Budget).await;
+            }
+            return given_up(lane, job, retried, held).await;
+        };
         let attempted =
             collect(&*candidate.provider, &task.request, candidate.timeout, clock, &shared.rules.redactor).await;
         limits.heard(tokens, &attempted, clock);
@@ -432,7 +368,7 @@ async fn carry_out(lane: &Lane, task: Task, slot: Slot) {
                     retried.push(Attempt { sent: attempted.sent, took: attempted.took, failure });
                     tokio::select! {
                         // Nothing was answered: the task counts as not done, and a resumed run begins it anew.
-                        () = shared.stop.cancelled() => return given_up(lane, task, retried, held, slot).await,
+                        () = shared.stop.cancelled() => return given_up(lane, job, retried, held).await,
                         () = tokio::time::sleep(wait) => continue,
                     }
                 }
@@ -449,19 +385,25 @@ async fn carry_out(lane: &Lane, task: Task, slot: Slot) {
                 last: failure.to_string(),
             });
         }
-        let Task { key, digest, .. } = task;
-        let record = Box::new(Record {
-            key,
-            digest,
-            retried,
-            timing: attempted.timing,
-            held_usd: (!held.is_zero()).then_some(held),
-            outcome,
-        });
-        if shared.events.send(RunEvent::Recorded { candidate: *index, record, slot }).await.is_err() {
-            // Whoever drains the events is gone, because it could not write: there is no use in asking on.
-            shared.stop.cancel();
-        }
-        return;
+        let Job { task: Task { key, digest, .. }, due, is_held, slot } = job;
+        let held_usd = (!held.is_zero()).then_some(held);
+        return record(
+            lane,
+            Record { key, digest, due, is_held, retried, timing: attempted.timing, held_usd, outcome },
+            slot,
+        )
+        .await;
     }
+}
+
+/// Records a task that is not sent at all.
+async fn unsent(lane: &Lane, job: Job, why: Unsent) {
+    let Job { task: Task { key, digest, .. }, due, is_held, slot } = job;
+    let outcome = Err(Failure::Unsent { why });
+    record(
+        lane,
+        Record { key, digest, due, is_held, retried: Vec::new(), timing: None, held_usd: None, outcome },
+        slot,
+    )
+    .await;
 }

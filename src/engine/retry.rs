@@ -59,6 +59,7 @@ fn is_worth_repeating(failure: &Failure) -> bool {
         Failure::Cut { .. }
         | Failure::Protocol { .. }
         | Failure::Service { .. }
+        | Failure::Unsent { .. }
         | Failure::Recorded { .. }
         | Failure::Program { .. } => false,
     }

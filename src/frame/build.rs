@@ -266,9 +266,14 @@ impl Builder {
         if let Some(span) = columns.spans.get_mut(row) {
             *span = facts.span;
         }
-        if let Some(failure) = facts.failure {
-            columns.state[row] = State::Failed(failure);
-            return;
+        match facts.failure {
+            None => {}
+            // What was never sent is no failure of the candidate's.
+            Some(FailureKind::Unsent) => return,
+            Some(failure) => {
+                columns.state[row] = State::Failed(failure);
+                return;
+            }
         }
         let is_scored = facts.marks.iter().all(Option::is_some);
         columns.state[row] = if is_scored { State::Scored } else { State::Unscored };

@@ -7,8 +7,10 @@ mod build;
 mod compare;
 mod label;
 mod metrics;
+mod timing;
 
 pub use build::{Builder, Facts, LabelCell, Layout, MetricColumn};
+pub use timing::Timekeeper;
 
 use polars::prelude::{ChunkedArray, DataFrame, Float64Type, UInt32Type};
 

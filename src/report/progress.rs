@@ -424,8 +424,16 @@ mod tests {
 
     fn event(candidate: usize, outcome: Result<Response, Failure>) -> RunEvent {
         let key = TaskKey { sample: "s".into(), candidate: "c".into(), repeat: 0 };
-        let record =
-            Record { key, digest: Digest::default(), retried: Vec::new(), timing: None, held_usd: None, outcome };
+        let record = Record {
+            key,
+            digest: Digest::default(),
+            due: None,
+            is_held: false,
+            retried: Vec::new(),
+            timing: None,
+            held_usd: None,
+            outcome,
+        };
         RunEvent::Recorded { candidate, record: Box::new(record), slot: Slot::new(()) }
     }
 

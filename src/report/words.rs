@@ -57,6 +57,7 @@ pub(crate) fn failure(kind: FailureKind) -> &'static str {
         FailureKind::Cut => "answer cut off",
         FailureKind::Protocol => "protocol",
         FailureKind::Service => "service error",
+        FailureKind::Unsent => "not sent",
         FailureKind::Recorded => "no recorded answer",
         FailureKind::Program => "program",
     }

@@ -14,6 +14,7 @@
 
 mod binomial;
 mod bootstrap;
+mod distance;
 mod mean;
 mod normal;
 mod paired;
@@ -24,6 +25,7 @@ mod ratio;
 
 pub use binomial::{binomial_cdf, binomial_pmf, binomial_quantile};
 pub use bootstrap::{bootstrap_mean, bootstrap_statistic};
+pub use distance::{kolmogorov_smirnov, wasserstein};
 pub use mean::{MeanEstimate, VarianceComponents, clustered_mean, mean, variance_components, welch};
 pub use normal::{normal_cdf, normal_quantile, t_cdf, t_quantile, t_two_sided_p, z};
 pub use paired::{mcnemar_chi2, mcnemar_exact, mcnemar_mid, mcnemar_p, tango, tango_non_inferior};

@@ -8,6 +8,7 @@ mod fault;
 mod figures;
 mod price;
 mod probe;
+mod punctual;
 mod record;
 mod sample;
 mod score;
@@ -21,6 +22,7 @@ pub use figures::{
 };
 pub use price::{Price, PriceFault, PriceOrigin, Pricing, Rates, Tier, dollars};
 pub use probe::{Ability, Endpoint, Finding, Probe, Shown};
-pub use record::{Attempt, Failure, FailureKind, Record, Task, TaskKey, Timing};
+pub use punctual::{Accounting, Punctual, ReplayReport, Spread, Stretch};
+pub use record::{Attempt, Failure, FailureKind, Record, Task, TaskKey, Timing, Unsent};
 pub use sample::{Row, Sample};
 pub use score::{Mark, Score, ScoreRow};

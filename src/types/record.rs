@@ -110,6 +110,12 @@ pub enum Failure {
         /// The service's message, shortened.
         detail: String,
     },
+    /// It was not sent: its time had come, and something of our own stood in the way.
+    #[error("not sent: {}", .why.in_words())]
+    Unsent {
+        /// What.
+        why: Unsent,
+    },
     /// A recorded candidate has no answer for this sample, or the file says that it failed.
     #[error("recorded: {detail}")]
     Recorded {
@@ -137,8 +143,32 @@ pub enum FailureKind {
     Cut,
     Protocol,
     Service,
+    Unsent,
     Recorded,
     Program,
+}
+
+/// Why a request of a replay was not sent at its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unsent {
+    /// It would have been later than late ones may be.
+    Late,
+    /// As many were in flight as may be.
+    Full,
+    /// It could have cost more than is left to spend.
+    Budget,
+}
+
+impl Unsent {
+    /// In words.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Unsent::Late => "too late",
+            Unsent::Full => "too many in flight",
+            Unsent::Budget => "no money left",
+        }
+    }
 }
 
 impl Failure {
@@ -153,6 +183,7 @@ impl Failure {
             Failure::Cut { .. } => FailureKind::Cut,
             Failure::Protocol { .. } => FailureKind::Protocol,
             Failure::Service { .. } => FailureKind::Service,
+            Failure::Unsent { .. } => FailureKind::Unsent,
             Failure::Recorded { .. } => FailureKind::Recorded,
             Failure::Program { .. } => FailureKind::Program,
         }
@@ -170,6 +201,7 @@ impl Failure {
             Failure::Status { .. }
             | Failure::RateLimited { .. }
             | Failure::Connection { .. }
+            | Failure::Unsent { .. }
             | Failure::Recorded { .. }
             | Failure::Program { .. } => false,
         }
@@ -178,7 +210,7 @@ impl Failure {
     /// What was said of it, by a service or by us.
     pub fn detail_mut(&mut self) -> Option<&mut String> {
         match self {
-            Failure::Timeout { .. } => None,
+            Failure::Timeout { .. } | Failure::Unsent { .. } => None,
             Failure::Status { detail, .. }
             | Failure::RateLimited { detail }
             | Failure::Connection { detail }
@@ -212,6 +244,10 @@ pub struct Record {
     pub key: TaskKey,
     /// The task's digest: a stored answer counts only for a task of the same digest.
     pub digest: Digest,
+    /// Of a replay, when it was to be sent, from the start of the session; `None` where requests have no time of their own.
+    pub due: Option<Duration>,
+    /// Of a replay, whether `due` was moved because the turn before it had not ended.
+    pub is_held: bool,
     /// Attempts that failed before the last one; empty when the first one decided.
     pub retried: Vec<Attempt>,
     /// Instants of the last attempt. `None` when they were not measured, as for recorded answers without times.
@@ -228,6 +264,10 @@ pub struct Record {
 struct Read {
     task: TaskKey,
     digest: Digest,
+    #[serde(rename = "due_us", with = "micros::option", default)]
+    due: Option<Duration>,
+    #[serde(default)]
+    is_held: bool,
     #[serde(default)]
     retried: Vec<Attempt>,
     #[serde(default)]
@@ -242,21 +282,28 @@ struct Read {
 
 impl<'de> Deserialize<'de> for Record {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Record, D::Error> {
-        let Read { task: key, digest, retried, timing, held_usd, answer, failure } = Read::deserialize(deserializer)?;
+        let Read { task: key, digest, due, is_held, retried, timing, held_usd, answer, failure } =
+            Read::deserialize(deserializer)?;
         let outcome = match (answer, failure) {
             (Some(answer), None) => Ok(answer),
             (None, Some(failure)) => Err(failure),
             _ => return Err(D::Error::custom("a record has either an `answer` or a `failure`")),
         };
-        Ok(Record { key, digest, retried, timing, held_usd, outcome })
+        Ok(Record { key, digest, due, is_held, retried, timing, held_usd, outcome })
     }
 }
 
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Record", 6)?;
+        let mut fields = serializer.serialize_struct("Record", 8)?;
         fields.serialize_field("task", &self.key)?;
         fields.serialize_field("digest", &self.digest)?;
+        if let Some(due) = &self.due {
+            fields.serialize_field("due_us", &due.as_micros())?;
+        }
+        if self.is_held {
+            fields.serialize_field("is_held", &true)?;
+        }
         if !self.retried.is_empty() {
             fields.serialize_field("retried", &self.retried)?;
         }

@@ -24,6 +24,19 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
     u64::deserialize(deserializer).map(Duration::from_micros)
 }
 
+/// The same for what may be missing; to be read only.
+pub mod option {
+    use super::{Deserialize, Deserializer, Duration};
+
+    /// Reads whole microseconds, or nothing.
+    ///
+    /// # Errors
+    /// When the value is neither a whole number nor null.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_micros))
+    }
+}
+
 /// The same for lists.
 pub mod list {
     use super::{Deserialize, Deserializer, Duration, Serializer, whole};

@@ -1,0 +1,137 @@
+//! A closed loop: a candidate is sent its next task when one of its slots is free.
+//!
+//! Each candidate has a queue and a fixed number of slots. The feeder puts tasks into the queues in the order of the
+//! plan and waits when a queue is full, so that no candidate runs far ahead of another: all of them meet the same
+//! conditions, and memory stays flat. A slot takes its next task when the last one's record is on disk, not before.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Candidate, Job, Lane, Rules, Shared, Stop, attend, carry_out};
+use crate::types::{RunEvent, Slot, Task};
+
+/// Packs of tasks that may wait in a candidate's queue. A pack has a task for each slot, so that the feeder is not woken
+/// for every single task; together with the pack that is being filled and the one in work, a candidate can be four tasks
+/// a slot ahead of the slowest.
+const QUEUED_PACKS: usize = 2;
+
+/// Carries out `tasks` (each with the index of its candidate) until they end or `stop` is cancelled. What is in flight
+/// when it stops is finished; nothing new is sent and no retry begins. The events' receiver decides the pace: a slow
+/// one slows the engine, and a closed one stops it.
+///
+/// Returns why it stopped early, if it did.
+pub async fn drive<T>(
+    tasks: T,
+    fleet: Vec<Candidate>,
+    rules: Rules,
+    events: mpsc::Sender<RunEvent>,
+    stop: CancellationToken,
+) -> Option<Stop>
+where
+    T: Iterator<Item = Result<(usize, Task), String>> + Send + 'static,
+{
+    let shared = Shared::new(rules, events, stop);
+    let mut queues = Vec::with_capacity(fleet.len());
+    let mut slots = JoinSet::new();
+    for (index, candidate) in fleet.into_iter().enumerate() {
+        let (sender, queue) = async_channel::bounded(QUEUED_PACKS);
+        let in_flight = candidate.in_flight.max(1);
+        queues.push(Queue { sender, pack: Vec::new(), size: in_flight });
+        let lane = Lane::new(index, candidate, Arc::clone(&shared), false);
+        let line = Arc::new(Line { lane, queue, pack: AsyncMutex::default() });
+        for _ in 0..in_flight {
+            slots.spawn(work(Arc::clone(&line)));
+        }
+    }
+    let feeder = {
+        let shared = Arc::clone(&shared);
+        tokio::task::spawn_blocking(move || feed(tasks, queues, &shared))
+    };
+    attend(slots, &shared).await;
+    // The queues are closed by now, so the feeder ends at its next task; only a panic in it could be an error here.
+    if let Err(error) = feeder.await {
+        shared.halt(Stop::Source { fault: error.to_string() });
+    }
+    shared.ended()
+}
+
+/// The feeder's end of a candidate's queue.
+struct Queue {
+    sender: async_channel::Sender<Vec<Task>>,
+    pack: Vec<Task>,
+    size: usize,
+}
+
+impl Queue {
+    /// Hands the pack over; false when nobody takes tasks any more.
+    fn send(&mut self) -> bool {
+        let pack = std::mem::replace(&mut self.pack, Vec::with_capacity(self.size));
+        self.sender.send_blocking(pack).is_ok()
+    }
+}
+
+fn feed<T>(tasks: T, mut queues: Vec<Queue>, shared: &Shared)
+where
+    T: Iterator<Item = Result<(usize, Task), String>>,
+{
+    for task in tasks {
+        match task {
+            Ok((candidate, task)) => {
+                let queue = &mut queues[candidate];
+                queue.pack.push(task);
+                if queue.pack.len() >= queue.size && !queue.send() {
+                    return;
+                }
+            }
+            Err(fault) => return shared.halt(Stop::Source { fault }),
+        }
+    }
+    for queue in &mut queues {
+        if !queue.send() {
+            return;
+        }
+    }
+}
+
+/// What the slots of one candidate share.
+struct Line {
+    lane: Lane,
+    queue: async_channel::Receiver<Vec<Task>>,
+    /// What is left of the pack in work.
+    pack: AsyncMutex<std::vec::IntoIter<Task>>,
+}
+
+impl Line {
+    /// The next task; `None` when there are no more, or the run is stopping.
+    async fn next(&self) -> Option<Task> {
+        let next = async {
+            let mut pack = self.pack.lock().await;
+            loop {
+                if let Some(task) = pack.next() {
+                    return Some(task);
+                }
+                *pack = self.queue.recv().await.ok()?.into_iter();
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.lane.shared.stop.cancelled() => None,
+            next = next => next,
+        }
+    }
+}
+
+/// One slot: a task at a time, the next one when the last one's record is on disk.
+async fn work(line: Arc<Line>) {
+    while let Some(task) = line.next().await {
+        let (slot, is_written) = oneshot::channel::<()>();
+        carry_out(&line.lane, Job { task, due: None, is_held: false, slot: Slot::new(slot) }).await;
+        // The sink drops the sender when it has written the record; that is all it says.
+        let _ = is_written.await;
+    }
+    // Closing lets the feeder go, which else would wait for a place in a queue that nobody empties.
+    line.queue.close();
+}
