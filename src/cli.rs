@@ -27,6 +27,8 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Put a golden set to every candidate, compare, and judge
     Run(RunArgs),
+    /// Put logged traffic to every candidate at the times of the log, compare with what was logged, and judge
+    Replay(ReplayArgs),
     /// Mark a stored run again, without asking a candidate
     Score(ScoreArgs),
     /// Render a stored run again
@@ -109,6 +111,76 @@ pub struct RunArgs {
     /// No progress
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+/// `evalctl replay`
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The capture, as `evalctl import` writes it
+    pub capture: PathBuf,
+    /// Suite with the candidates, scorers and gates; its dataset, prompt, repeats and baseline are not used
+    #[arg(long, value_name = "FILE")]
+    pub suite: PathBuf,
+    /// Only this candidate (may be repeated; the logged answers are always taken)
+    #[arg(long = "candidate", value_name = "ID")]
+    pub candidates: Vec<String>,
+    /// How many times as fast as the log: 2 is twice as fast
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, conflicts_with = "rate")]
+    pub speed: f64,
+    /// Instead of the log's times a rate a second: const:50, poisson:50, or gamma:50:2 (2 is the gaps' deviation ÷ mean)
+    #[arg(long, value_name = "KIND:PER_S")]
+    pub rate: Option<String>,
+    /// Only what arrived at this time or later: 10m (from the first request) or 2026-03-01T10:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Only what arrived before this time
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// How often to replay it, one time after the other, with conversations of their own
+    #[arg(long = "loop", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub times: u32,
+    /// Cut gaps of the log that are longer than this: 30s
+    #[arg(long, value_name = "TIME", conflicts_with = "rate")]
+    pub max_gap: Option<humantime::Duration>,
+    /// What is done about requests whose time has passed: send, or drop:MS when they are later than that
+    #[arg(long, value_name = "POLICY", default_value = "send")]
+    pub late_policy: String,
+    /// Whether turns of a conversation are sent at their times, or none before the one before it was answered
+    #[arg(long, value_enum, default_value_t = SessionOrder::Timed)]
+    pub session_order: SessionOrder,
+    /// Requests in flight at most, of each candidate; one more is dropped and counted [default: no cap]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_in_flight: Option<u32>,
+    /// Let requests above --max-in-flight wait instead: the loop is not open then, and the report says so
+    #[arg(long, requires = "max_in_flight")]
+    pub wait: bool,
+    /// Only say how long it would take, how many requests, tokens and dollars
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Send nothing: answers of a stored run or replay of the same capture, against what was logged
+    #[arg(long, value_name = "RUN", conflicts_with = "dry_run")]
+    pub offline: Option<PathBuf>,
+    /// Folder of the run [default: reports/SUITE/TIME]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Begin anew in --out although it holds a run; that one is kept beside it as DIR.1, DIR.2, …
+    #[arg(long, requires = "out")]
+    pub fresh: bool,
+    /// Print report.json instead of tables
+    #[arg(long)]
+    pub json: bool,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Whether turns of one conversation wait for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SessionOrder {
+    /// Each at its time
+    Timed,
+    /// None before the one before it was answered and the logged time of thought has passed
+    Dependent,
 }
 
 /// `evalctl score`

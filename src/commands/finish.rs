@@ -7,13 +7,13 @@ use serde_json::{Map, Value};
 use crate::commands::exit::CommandError;
 use crate::commands::marking::Marked;
 use crate::commands::note;
-use crate::commands::plan::{Plan, Planned};
+use crate::commands::plan::{LOGGED, Plan, Planned};
 use crate::commands::pricing;
-use crate::frame::RunFrame;
+use crate::frame::{RunFrame, Timekeeper};
 use crate::gate;
 use crate::report::{self, Answerer, Frontmatter, Note, Report, Weights};
 use crate::store::{Manifest, StoreError};
-use crate::types::{PriceOrigin, Summary};
+use crate::types::{PriceOrigin, Replay, ReplayReport, Summary};
 use crate::util::atomic;
 
 /// A report and the figures it was made from.
@@ -25,9 +25,21 @@ pub struct Finished {
 }
 
 /// Summarises, judges and puts the report together.
-pub fn report(manifest: &Manifest, plan: &Plan, frame: &RunFrame, marked: Marked, run: &str) -> Finished {
+pub fn report(manifest: &Manifest, plan: &Plan, frame: &RunFrame, mut marked: Marked, run: &str) -> Finished {
     let summary = frame.summarise(&plan.settings());
-    let judgements = gate::judge(&plan.suite.gates, &summary, plan.suite.baseline.as_deref());
+    let mut judgements = gate::judge(&plan.suite.gates, &summary, plan.suite.baseline.as_deref());
+    let replay = manifest.replay.as_ref().map(|replay| kept(replay, plan, std::mem::take(&mut marked.keepers)));
+    for judgement in &mut judgements {
+        let invalid = replay.iter().flat_map(|replay| &replay.candidates);
+        let mut invalid = invalid.filter(|kept| kept.candidate == judgement.candidate && !kept.invalid.is_empty());
+        if is_time(&plan.suite.gates[judgement.gate].metric)
+            && judgement.verdict == gate::Verdict::Pass
+            && let Some(kept) = invalid.next()
+        {
+            judgement.verdict = gate::Verdict::Inconclusive;
+            judgement.reason = format!("the replay is invalid for latency: {}", kept.invalid.join("; "));
+        }
+    }
     let front = Frontmatter {
         suite: plan.suite.name.clone(),
         decision: plan.suite.decision.clone(),
@@ -37,7 +49,8 @@ pub fn report(manifest: &Manifest, plan: &Plan, frame: &RunFrame, marked: Marked
         samples: plan.cases.len() as u64,
         scorers: plan.metrics.iter().map(|metric| metric.name.clone()).collect(),
         answerers: plan.candidates.iter().map(|candidate| answerer(candidate, manifest)).collect(),
-        notes: notes(manifest, plan, &summary, marked),
+        replay,
+        notes: notes(manifest, plan, &summary, &marked),
     };
     let document = report::build(front, &summary, &plan.suite.gates, &judgements);
     Finished { document, summary }
@@ -60,7 +73,27 @@ pub fn write(folder: &Path, report: &Report, summary: &Summary) -> Result<(), Co
     Ok(())
 }
 
-fn notes(manifest: &Manifest, plan: &Plan, summary: &Summary, marked: Marked) -> Vec<Note> {
+/// Whether a metric is a time that a candidate took.
+fn is_time(metric: &str) -> bool {
+    metric.split('.').next().is_some_and(|column| column.ends_with("_ms"))
+}
+
+/// How the candidates of a replay kept their times.
+fn kept(replay: &Replay, plan: &Plan, keepers: Vec<Timekeeper>) -> ReplayReport {
+    let asked = plan.candidates.iter().zip(keepers).filter(|(candidate, _)| &*candidate.id != LOGGED);
+    let candidates =
+        asked.map(|(candidate, keeper)| keeper.finish(&candidate.id, replay.max_in_flight, replay.pauses)).collect();
+    ReplayReport {
+        capture: replay.capture.shown.clone(),
+        pacing: replay.pacing.clone(),
+        precision: replay.precision.clone(),
+        gaps_cut: replay.gaps_cut,
+        longest_pause_ms: replay.longest_pause.as_secs_f64() * 1000.0,
+        candidates,
+    }
+}
+
+fn notes(manifest: &Manifest, plan: &Plan, summary: &Summary, marked: &Marked) -> Vec<Note> {
     let mut notes = Vec::new();
     if plan.digest != manifest.suite_digest {
         notes.push(note(
@@ -116,10 +149,17 @@ fn notes(manifest: &Manifest, plan: &Plan, summary: &Summary, marked: Marked) ->
             notes.push(note("unbounded_hours", text, Some("it bounds what is paid by the request and by the token")));
         }
     }
+    if manifest.replay.is_some() {
+        let text = "turns are asked with the conversation as it was logged: an answer to one never changes the next";
+        notes.push(note("recorded_history", text, None));
+    }
     notes.extend(different_parameters(plan));
     let dropped: u64 = summary.candidates.iter().map(|candidate| candidate.counts.dropped).sum();
     if dropped > 0 {
-        let advice = "go on with `evalctl run … --resume`; until then the verdict is of a part only";
+        let advice = match &manifest.replay {
+            None => "go on with `evalctl run … --resume`; until then the verdict is of a part only",
+            Some(_) => "the verdict is of a part only: what was not sent, and why, stands under the timing",
+        };
         notes.push(note("partial", format!("{dropped} of {} tasks have not ended", plan.tasks()), Some(advice)));
     }
     if plan.dataset_digest != manifest.dataset_digest {

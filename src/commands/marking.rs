@@ -7,7 +7,7 @@ use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use crate::commands::exit::CommandError;
 use crate::commands::plan::Plan;
-use crate::frame::{Builder, Facts, RunFrame};
+use crate::frame::{Builder, Facts, RunFrame, Seen, Timekeeper};
 use crate::scorer::Case;
 use crate::store::{
     MarkedBy, RecordReader, SCORES_FORMAT, ScoreHeader, ScoreReader, ScoreWriter, StoreError, newest_scores,
@@ -19,12 +19,14 @@ use crate::types::{Mark, Record, ScoreRow};
 const BLOCK: usize = 4 << 20;
 
 /// What was found beside the marks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Marked {
     /// Records of tasks that the suite does not ask for any more.
     pub stale: u64,
     /// Lines that are no records.
     pub unreadable: u64,
+    /// Of a replay, how each candidate's requests kept their times.
+    pub keepers: Vec<Timekeeper>,
 }
 
 /// Where a record belongs in the plan.
@@ -121,7 +123,7 @@ fn marks_of(plan: &Plan, record: &Record, position: Position) -> Vec<Mark> {
     marks
 }
 
-type Line = (Position, Facts);
+type Line = (Position, Facts, Option<Seen>);
 
 /// Reads the records block by block; each block is parsed and marked on all cores, then put into the frame in order.
 fn fill(
@@ -133,7 +135,9 @@ fn fill(
     let layout = plan.layout();
     let prices = layout.prices.clone();
     let mut builder = Builder::new(layout);
-    let mut marked = Marked::default();
+    let planned = plan.cases.len() as u64 * u64::from(plan.suite.repeats);
+    let keepers = plan.candidates.iter().map(|_| Timekeeper::new(planned)).collect();
+    let mut marked = Marked { keepers, ..Marked::default() };
     let positions = Positions::of(plan);
     let Some(mut reader) = RecordReader::open(folder)? else {
         return Ok((builder.finish(), marked));
@@ -158,7 +162,7 @@ fn fill(
                         continue;
                     };
                     let marks = marks(&record, position)?;
-                    rows.push((position, Facts::of(&record, &marks, &prices[position.candidate])));
+                    rows.push((position, Facts::of(&record, &marks, &prices[position.candidate]), Seen::of(&record)));
                     if record.outcome.is_ok() {
                         let row = ScoreRow { key: record.key, digest: record.digest, marks };
                         ScoreWriter::line(&mut written, &row);
@@ -171,7 +175,10 @@ fn fill(
             write(&written)?;
             marked.stale += found.stale;
             marked.unreadable += found.unreadable;
-            for (position, facts) in rows {
+            for (position, facts, seen) in rows {
+                if let Some(seen) = seen {
+                    marked.keepers[position.candidate].put(seen);
+                }
                 builder.put(position.sample, position.candidate, position.repeat, facts);
             }
         }

@@ -12,6 +12,7 @@ mod prices;
 mod pricing;
 mod probe;
 mod questions;
+mod replay;
 mod run;
 mod serve;
 mod services;
@@ -52,6 +53,7 @@ pub fn carry_out(cli: Cli, world: &mut World<'_>) -> Result<u8, CommandError> {
         Command::Check(args) => check::check(&args, world),
         Command::Probe(args) => probe::probe(&args, world),
         Command::Run(args) => run::run(&args, world),
+        Command::Replay(args) => replay::replay(&args, world),
         Command::Score(args) => score(&args, world),
         Command::Report(args) => render(&args, world),
         Command::Prices(args) => prices::prices(&args, world),
@@ -115,6 +117,7 @@ fn stored_plan(folder: &Path, other: Option<Source>, world: &World<'_>) -> Resul
         is_stored: true,
         is_priced,
         is_unjudged: false,
+        capture: manifest.replay.as_ref().map(|replay| replay.capture.clone()),
         probes: Some(manifest.candidates.iter().filter_map(|candidate| candidate.probe.clone()).collect()),
     };
     let mut plan = plan::prepare(&source, &options, world.environment)?;

@@ -20,10 +20,12 @@ use crate::price::Book;
 use crate::provider::{Command, Dialect, Provider, Recorded, RowTest, Scripted};
 use crate::scorer::{self, MetricKind, Scorer};
 use crate::store;
-use crate::suite::spec::{CandidateSpec, PacingSpec, ProviderSpec, ScorerSpec, Structured};
-use crate::suite::values::Allowance;
+use crate::suite::spec::{
+    CandidateSpec, DatasetSpec, PacingSpec, PromptSpec, ProviderSpec, RecordedSpec, ScorerSpec, SelectSpec, Structured,
+};
+use crate::suite::values::{Allowance, OneOrMany};
 use crate::suite::{self, Document, Filter, Prompt, Step, Suite, Template, at};
-use crate::types::{Fault, Faults, Message, Params, Place, Pricing, Probe, Request, Row, Sample};
+use crate::types::{Capture, Fault, Faults, Message, Params, Place, Pricing, Probe, Request, Row, Sample};
 use crate::util::digest::{Digest, Hasher};
 use crate::util::secret::{Redactor, Secret};
 use crate::util::{field, text};
@@ -71,8 +73,49 @@ pub struct Options {
     pub is_priced: bool,
     /// Whether nothing will be judged, so that a choice of candidates need leave none for the gates.
     pub is_unjudged: bool,
+    /// Logged traffic that takes the place of the suite's golden set and prompt.
+    pub capture: Option<Capture>,
     /// What probes have found of endpoints; `None` for what is stored beside the runs of the suite.
     pub probes: Option<Vec<Probe>>,
+}
+
+/// Id of the candidate that stands for the logged answers.
+pub const LOGGED: &str = "logged";
+
+/// Puts logged traffic into a suite: as golden set, as prompt, and as a candidate of its own with what was logged, which
+/// the others are compared with.
+fn put_into(suite: &mut Suite, capture: &Capture) {
+    let path = capture.path.display().to_string();
+    suite.dataset = DatasetSpec {
+        path: OneOrMany(vec![path.clone()]),
+        id: None,
+        input: None,
+        target: None,
+        cluster: Some("conversation".to_owned()),
+        tags: Vec::new(),
+        select: Some(SelectSpec { filter: capture.filter.clone(), ..SelectSpec::default() }),
+    };
+    suite.prompt = Some(PromptSpec { system: None, user: None, messages: Some("messages".to_owned()) });
+    suite.repeats = capture.times;
+    let field = |name: &str| Some(name.to_owned());
+    suite.candidates.retain(|candidate| candidate.id != LOGGED);
+    suite.candidates.push(CandidateSpec {
+        id: LOGGED.to_owned(),
+        recorded: Some(RecordedSpec {
+            path,
+            on: None,
+            text: field("/answer/text"),
+            tool_calls: field("/answer/tool_calls"),
+            usage: field("/answer/usage"),
+            latency_ms: field("latency_ms"),
+            ttft_ms: field("ttft_ms"),
+            finish: field("/answer/finish"),
+            cost_usd: field("cost_usd"),
+            failure: field("failure"),
+        }),
+        ..CandidateSpec::default()
+    });
+    suite.baseline = Some(LOGGED.to_owned());
 }
 
 /// A suite made ready: nothing in it can be wrong any more that could be known beforehand.
@@ -198,6 +241,9 @@ pub struct Asking {
     prompt: Option<Prompt>,
     /// Field of chat messages, for which the row's tools and parameters count too.
     is_chat: bool,
+    /// Whether rows are lines of a capture: their schema is theirs, and what was only meant for the logged service
+    /// (`extra`) is not passed on to others.
+    is_logged: bool,
     schema: Option<Arc<Value>>,
 }
 
@@ -205,6 +251,7 @@ pub struct Asking {
 pub struct Asked {
     messages: Arc<[Message]>,
     tools: Option<Arc<Value>>,
+    schema: Option<Arc<Value>>,
     params: Option<Params>,
 }
 
@@ -215,7 +262,7 @@ impl Asking {
     /// When a template fails or the row's messages, tools or params are not what they should be.
     pub fn ask(&self, row: &Row) -> Result<Asked, String> {
         let Some(prompt) = &self.prompt else {
-            return Ok(Asked { messages: Arc::new([]), tools: None, params: None });
+            return Ok(Asked { messages: Arc::new([]), tools: None, schema: None, params: None });
         };
         let messages = prompt.render(row).map_err(|fault| fault.to_string())?;
         let (mut tools, mut params) = (None, None);
@@ -232,7 +279,12 @@ impl Asking {
                 }
             };
         }
-        Ok(Asked { messages: messages.into(), tools, params })
+        let mut schema = None;
+        if self.is_logged {
+            schema = row.get("output_schema").filter(|schema| !schema.is_null()).cloned().map(Arc::new);
+            params = params.map(|params| Params { extra: serde_json::Map::new(), response_format: None, ..params });
+        }
+        Ok(Asked { messages: messages.into(), tools, schema, params })
     }
 
     /// The request of a candidate with these parameters.
@@ -244,7 +296,7 @@ impl Asking {
         Request {
             messages: Arc::clone(&asked.messages),
             tools: asked.tools.clone(),
-            output_schema: self.schema.clone(),
+            output_schema: asked.schema.clone().or_else(|| self.schema.clone()),
             params,
             row: Arc::clone(row),
         }
@@ -252,7 +304,10 @@ impl Asking {
 
     /// Digest of the question.
     fn digest(&self, asked: &Asked) -> Digest {
-        let json = serde_json::to_vec(&(&asked.messages, &asked.tools, &asked.params));
+        let json = match &asked.schema {
+            None => serde_json::to_vec(&(&asked.messages, &asked.tools, &asked.params)),
+            Some(schema) => serde_json::to_vec(&(&asked.messages, &asked.tools, &asked.params, schema)),
+        };
         Digest::of(&json.expect("messages have only string keys"))
     }
 }
@@ -285,6 +340,9 @@ pub fn suite_folder(name: &str) -> PathBuf {
 pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>) -> Result<Plan, Faults> {
     let (document, suite, mut faults) = suite::parse(&source.shown, &source.bytes);
     let Some(mut suite) = suite else { return Err(faults) };
+    if let Some(capture) = &options.capture {
+        put_into(&mut suite, capture);
+    }
     faults.0.extend(suite::check(&document, &suite).0);
     let stored = match &options.probes {
         Some(_) => Vec::new(),
@@ -302,7 +360,8 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
     let scorers = work.scorers(&suite, schema.as_ref());
     let prompt = work.prompt(&suite);
     let is_chat = suite.prompt.as_ref().is_some_and(|prompt| prompt.messages.is_some());
-    let asking = Arc::new(Asking { prompt, is_chat, schema: schema.map(Arc::new) });
+    let is_logged = options.capture.is_some();
+    let asking = Arc::new(Asking { prompt, is_chat, is_logged, schema: schema.map(Arc::new) });
     let positions = work.choose(&mut suite, options);
     let mut drafts: Vec<Draft> = Vec::new();
     for (spec, position) in suite.candidates.iter().zip(&positions) {

@@ -16,7 +16,7 @@ use crate::commands::session::{self, Done, Ended};
 use crate::commands::signals::Signals;
 use crate::commands::{World, finish, show, source, weights};
 use crate::engine::{Candidate, FailureBudget, Ledger, Rules, Stop};
-use crate::report::{Progress, ProgressKind, STOPPING};
+use crate::report::{Progress, ProgressKind, STOPPING, Spend};
 use crate::store::{
     Folder, Identity, Manifest, RUN_FORMAT, RecordReader, RecordWriter, Session, StoreError, latest, new_folder,
 };
@@ -108,7 +108,7 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
 }
 
 /// The run's folder: the one named, the latest one to go on with, or a new one.
-fn choose_folder(args: &RunArgs, plan: &Plan) -> Result<PathBuf, CommandError> {
+pub(super) fn choose_folder(args: &RunArgs, plan: &Plan) -> Result<PathBuf, CommandError> {
     let parent = plan::suite_folder(&plan.suite.name);
     let Some(out) = &args.out else {
         if !args.resume {
@@ -180,7 +180,7 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
 }
 
 /// The manifest of this session: a new one, or the stored one with one more session.
-fn manifest(args: &RunArgs, suite: &Path, plan: &Plan, stored: Option<Manifest>) -> Manifest {
+pub(super) fn manifest(args: &RunArgs, suite: &Path, plan: &Plan, stored: Option<Manifest>) -> Manifest {
     let now = clock::rfc3339(clock::wall());
     let session = Session {
         started: now.clone(),
@@ -225,6 +225,7 @@ fn manifest(args: &RunArgs, suite: &Path, plan: &Plan, stored: Option<Manifest>)
         limit: args.choice.limit,
         seed: plan.suite.seed,
         candidates: plan.candidates.iter().map(identity).collect(),
+        replay: None,
         started,
         sessions,
     }
@@ -305,32 +306,10 @@ fn drive(
     let total = plan.cases.len() as u64 * u64::from(plan.suite.repeats);
     let lines = plan.candidates.iter().enumerate();
     let lines = lines.map(|(index, candidate)| (candidate.id.to_string(), total, done.of(index))).collect();
-    let fleet: Vec<Candidate> = plan
-        .candidates
-        .iter_mut()
-        .zip(failed)
-        .filter_map(|(candidate, failed)| {
-            let Pace { timeout, retry, in_flight, rates, allowed } = candidate.pace;
-            let failures = FailureBudget::new(allowed, failed);
-            let (id, provider) = (Arc::clone(&candidate.id), candidate.live.take()?);
-            let price = candidate.pricing.price().ok().cloned();
-            Some(Candidate { id, provider, timeout, retry, in_flight, failures, rates, price })
-        })
-        .collect();
-    let prices: Vec<_> = plan.candidates.iter().map(|candidate| candidate.pricing.price.clone()).collect();
-    let spend = move |candidate: usize, record: &crate::types::Record| -> Option<Decimal> {
-        let response = record.outcome.as_ref().ok()?;
-        response.cost_usd.or_else(|| crate::price::cost(prices[candidate].as_ref()?, &response.usage).ok())
-    };
-    let mut progress = Progress::new(progress_kind(args), lines, Clock::new(), Box::new(spend), Box::new(io::stderr()));
+    let fleet: Vec<Candidate> = fleet(plan, failed).collect();
+    let mut progress = Progress::new(progress_kind(args), lines, Clock::new(), spend(plan), Box::new(io::stderr()));
     let tasks = session::tasks(plan, done);
-    let rules = Rules {
-        seed: plan.suite.seed,
-        deadline: plan.suite.limits.deadline(),
-        clock: Clock::resuming(clock_base),
-        redactor: plan.redactor.clone(),
-        ledger: plan.suite.limits.max_usd.map(|cap| Ledger::new(cap, spent)),
-    };
+    let rules = rules(plan, Clock::resuming(clock_base), spent);
     let ended = {
         let mut sinks: [&mut (dyn Sink + Send); 2] = [records, &mut progress];
         session::drive(tasks, fleet, rules, &mut sinks, signals)
@@ -340,7 +319,38 @@ fn drive(
     ended
 }
 
-fn progress_kind(args: &RunArgs) -> ProgressKind {
+/// The candidates that can be asked, live; `failed` has how often each had failed before.
+pub(super) fn fleet(plan: &mut Plan, failed: Vec<u64>) -> impl Iterator<Item = Candidate> {
+    plan.candidates.iter_mut().zip(failed).enumerate().filter_map(|(index, (candidate, failed))| {
+        let Pace { timeout, retry, in_flight, rates, allowed } = candidate.pace;
+        let failures = FailureBudget::new(allowed, failed);
+        let (id, provider) = (Arc::clone(&candidate.id), candidate.live.take()?);
+        let price = candidate.pricing.price().ok().cloned();
+        Some(Candidate { index, id, provider, timeout, retry, in_flight, failures, rates, price })
+    })
+}
+
+/// What a record of each candidate has cost.
+pub(super) fn spend(plan: &Plan) -> Spend {
+    let prices: Vec<_> = plan.candidates.iter().map(|candidate| candidate.pricing.price.clone()).collect();
+    Box::new(move |candidate, record| {
+        let response = record.outcome.as_ref().ok()?;
+        response.cost_usd.or_else(|| crate::price::cost(prices[candidate].as_ref()?, &response.usage).ok())
+    })
+}
+
+/// What a session needs beside its tasks; `spent` is the run's money of earlier ones.
+pub(super) fn rules(plan: &Plan, clock: Clock, spent: Decimal) -> Rules {
+    Rules {
+        seed: plan.suite.seed,
+        deadline: plan.suite.limits.deadline(),
+        clock,
+        redactor: plan.redactor.clone(),
+        ledger: plan.suite.limits.max_usd.map(|cap| Ledger::new(cap, spent)),
+    }
+}
+
+pub(super) fn progress_kind(args: &RunArgs) -> ProgressKind {
     match (args.quiet, io::stderr().is_terminal()) {
         (true, _) => ProgressKind::Quiet,
         (false, true) => ProgressKind::Bars,
@@ -348,7 +358,7 @@ fn progress_kind(args: &RunArgs) -> ProgressKind {
     }
 }
 
-fn in_words(why: &Stop) -> String {
+pub(super) fn in_words(why: &Stop) -> String {
     match why {
         Stop::Asked => "as asked".to_owned(),
         Stop::Deadline { after } => format!("the deadline of {} has passed", humantime::format_duration(*after)),
@@ -367,7 +377,7 @@ fn in_words(why: &Stop) -> String {
     }
 }
 
-fn shown(path: &Path) -> String {
+pub(super) fn shown(path: &Path) -> String {
     crate::util::text::visible(&path.display().to_string()).into_owned()
 }
 
@@ -380,7 +390,7 @@ fn resume_command(args: &RunArgs, folder: &Path) -> String {
 }
 
 /// As a shell takes it.
-fn quoted(path: &Path) -> String {
+pub(super) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     // No option, though it looks like one.
     let text = if text.starts_with('-') { format!("./{text}") } else { text };
@@ -397,6 +407,6 @@ fn quoted(path: &Path) -> String {
 }
 
 /// A line for people. That nobody can read it is no reason to stop.
-fn say(world: &mut World<'_>, text: &str) {
+pub(super) fn say(world: &mut World<'_>, text: &str) {
     let _ = writeln!(world.err, "{text}");
 }

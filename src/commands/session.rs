@@ -1,15 +1,19 @@
 //! One session of a run: tasks to the engine, events to the sinks. The one place that drains events.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::commands::cases::Cases;
-use crate::commands::plan::{Asked, Plan};
+use crate::commands::plan::{Asked, Plan, Planned};
 use crate::commands::signals::Signals;
-use crate::engine::{self, Candidate, Rules, Stop};
-use crate::types::{RunEvent, Sink, Task, TaskKey};
+use crate::engine::{self, Candidate, Health, Order, Pacing, Punctuality, Rules, Stop, Timed, Timetable, Turn};
+use crate::types::{Row, RunEvent, Sink, Task, TaskKey};
 
 /// Events that may wait to be written; the engine waits when there are more.
 const WAITING: usize = 1024;
@@ -23,6 +27,16 @@ pub enum Ended {
     Stopped(Stop),
     /// It was told twice to stop: leave at once.
     Abandoned,
+}
+
+impl Ended {
+    /// By what the engine says; `None` when it was left at once.
+    fn of(ended: Option<Option<Stop>>) -> Ended {
+        match ended {
+            None => Ended::Abandoned,
+            Some(why) => why.map_or(Ended::Done, Ended::Stopped),
+        }
+    }
 }
 
 /// Which tasks have ended in earlier sessions.
@@ -48,6 +62,11 @@ impl Done {
     pub fn set(&mut self, sample: usize, candidate: usize, repeat: usize, has_ended: bool) {
         let index = self.index(sample, candidate, repeat);
         self.ended[index] = has_ended;
+    }
+
+    /// Notes that all tasks of a candidate have.
+    pub fn set_all(&mut self, candidate: usize) {
+        self.ended.iter_mut().skip(candidate).step_by(self.candidates).for_each(|ended| *ended = true);
     }
 
     /// Whether a task has ended.
@@ -107,6 +126,79 @@ pub fn tasks(plan: &Plan, done: Done) -> impl Iterator<Item = Result<(usize, Tas
     })
 }
 
+/// The tasks of one candidate of a replay with their times, in their order: all lines of the capture, as often as it is
+/// replayed. `period` is the time from one time to the next.
+pub fn timed(
+    plan: &Plan,
+    candidate: usize,
+    pacing: Pacing,
+    period: Duration,
+    order: Order,
+) -> impl Iterator<Item = Result<Timed, String>> + Send + 'static {
+    let Planned { id, identity, params, .. } = &plan.candidates[candidate];
+    let (id, identity, params) = (Arc::clone(id), *identity, Arc::clone(params));
+    let (cases, asking) = (Arc::clone(&plan.cases), Arc::clone(&plan.asking));
+    let (dataset, selection, times) = (plan.dataset.clone(), plan.selection.clone(), plan.suite.repeats);
+    let mut samples = dataset.samples(&selection).enumerate();
+    let mut timetable = Timetable::new(pacing);
+    let mut ends = HashMap::new();
+    let mut repeat = 0;
+    std::iter::from_fn(move || {
+        let (ordinal, sample) = loop {
+            if let Some(next) = samples.next() {
+                break next;
+            }
+            repeat += 1;
+            if repeat >= times {
+                return None;
+            }
+            samples = dataset.samples(&selection).enumerate();
+            ends.clear();
+            // A rate goes on; the log begins anew.
+            if matches!(pacing, Pacing::AsLogged { .. }) {
+                timetable = Timetable::new(pacing);
+            }
+        };
+        let timed = || {
+            let sample = sample.map_err(|fault| fault.to_string())?;
+            let asked = asking.ask(&sample.row)?;
+            let arrived = sample.row.get("arrived_us").and_then(Value::as_i64);
+            let due = timetable.next(arrived).ok_or_else(|| format!("`{}` has no time", sample.id))?;
+            let key = TaskKey { sample: Arc::clone(&sample.id), candidate: Arc::clone(&id), repeat };
+            let digest = cases.digest(ordinal, candidate, identity, repeat);
+            let request = Arc::new(asking.request(&asked, &params, &sample.row));
+            let turn = match (order, &sample.cluster) {
+                (Order::Dependent, Some(conversation)) => {
+                    Some(turn(&sample.row, conversation, pacing, &mut ends, repeat))
+                }
+                (Order::Dependent, None) | (Order::Timed, _) => None,
+            };
+            Ok(Timed { task: Task { key, digest, request }, due: due + period * repeat, turn })
+        };
+        Some(timed())
+    })
+}
+
+/// The place of a line in its conversation; `ends` has when the last answer of each conversation ended in the log.
+fn turn(row: &Row, conversation: &Arc<str>, pacing: Pacing, ends: &mut HashMap<Arc<str>, i64>, repeat: u32) -> Turn {
+    let arrived = row.get("arrived_us").and_then(Value::as_i64);
+    let took = row.get("latency_ms").and_then(Value::as_f64).unwrap_or(0.0);
+    #[expect(clippy::cast_possible_truncation, reason = "a time to the microsecond")]
+    let end = arrived.map(|arrived| arrived.saturating_add((took * 1000.0) as i64));
+    let before = match end {
+        Some(end) => ends.insert(Arc::clone(conversation), end),
+        None => ends.get(conversation).copied(),
+    };
+    let speed = match pacing {
+        Pacing::AsLogged { speed, .. } => speed,
+        Pacing::At { .. } => 1.0,
+    };
+    let thought = arrived.zip(before).map_or(0, |(arrived, end)| (arrived - end).max(0));
+    // A conversation that is replayed again is another one.
+    let conversation = if repeat == 0 { Arc::clone(conversation) } else { format!("{conversation} {repeat}").into() };
+    Turn { conversation, think: Duration::from_secs_f64(thought as f64 / 1e6 / speed) }
+}
+
 /// Carries out tasks and hands every event to every sink, in order.
 ///
 /// # Errors
@@ -118,6 +210,39 @@ pub fn drive(
     sinks: &mut [&mut (dyn Sink + Send)],
     signals: &Signals,
 ) -> io::Result<Ended> {
+    let ended = beside(sinks, signals, |events, stop| engine::drive(tasks, fleet, rules, events, stop))?;
+    Ok(Ended::of(ended))
+}
+
+/// Sends the tasks of each candidate at their times and hands every event to every sink; and tells how the program
+/// fared.
+///
+/// # Errors
+/// The first error of a sink: it ends the session.
+pub fn keep_time<T>(
+    lanes: Vec<(Candidate, T)>,
+    how: Punctuality,
+    rules: Rules,
+    sinks: &mut [&mut (dyn Sink + Send)],
+    signals: &Signals,
+) -> io::Result<(Ended, Health)>
+where
+    T: Iterator<Item = Result<Timed, String>> + Send + 'static,
+{
+    let ended = beside(sinks, signals, |events, stop| engine::keep_time(lanes, how, rules, events, stop))?;
+    let health = ended.as_ref().map_or_else(Health::default, |(_, health)| *health);
+    Ok((Ended::of(ended.map(|(why, _)| why)), health))
+}
+
+/// Runs the engine beside a thread that drains its events; `None` when it was left at once.
+fn beside<F>(
+    sinks: &mut [&mut (dyn Sink + Send)],
+    signals: &Signals,
+    work: impl FnOnce(mpsc::Sender<RunEvent>, CancellationToken) -> F,
+) -> io::Result<Option<F::Output>>
+where
+    F: Future,
+{
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (sender, receiver) = mpsc::channel(WAITING);
     // The engine cancels its own token, too, when a candidate fails too often: that nobody has asked for.
@@ -126,10 +251,9 @@ pub fn drive(
         let writer =
             std::thread::Builder::new().name("sinks".to_owned()).spawn_scoped(scope, || drain(receiver, sinks))?;
         let ended = runtime.block_on(async {
-            let work = engine::drive(tasks, fleet, rules, sender, stop);
             tokio::select! {
-                why = work => why.map_or(Ended::Done, Ended::Stopped),
-                () = signals.second().cancelled() => Ended::Abandoned,
+                ended = work(sender, stop) => Some(ended),
+                () = signals.second().cancelled() => None,
             }
         });
         // Whatever is still in flight ends here; so does the last sender of events, and with it the writer.

@@ -18,7 +18,7 @@ use crate::types::{RunEvent, Slot, Task};
 /// a slot ahead of the slowest.
 const QUEUED_PACKS: usize = 2;
 
-/// Carries out `tasks` (each with the index of its candidate) until they end or `stop` is cancelled. What is in flight
+/// Carries out `tasks` (each with the place of its candidate in `fleet`) until they end or `stop` is cancelled. What is in flight
 /// when it stops is finished; nothing new is sent and no retry begins. The events' receiver decides the pace: a slow
 /// one slows the engine, and a closed one stops it.
 ///
@@ -36,11 +36,11 @@ where
     let shared = Shared::new(rules, events, stop);
     let mut queues = Vec::with_capacity(fleet.len());
     let mut slots = JoinSet::new();
-    for (index, candidate) in fleet.into_iter().enumerate() {
+    for candidate in fleet {
         let (sender, queue) = async_channel::bounded(QUEUED_PACKS);
         let in_flight = candidate.in_flight.max(1);
         queues.push(Queue { sender, pack: Vec::new(), size: in_flight });
-        let lane = Lane::new(index, candidate, Arc::clone(&shared), false);
+        let lane = Lane::new(candidate, Arc::clone(&shared), false);
         let line = Arc::new(Line { lane, queue, pack: AsyncMutex::default() });
         for _ in 0..in_flight {
             slots.spawn(work(Arc::clone(&line)));

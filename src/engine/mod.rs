@@ -39,6 +39,8 @@ use crate::util::secret::Redactor;
 
 /// A live candidate.
 pub struct Candidate {
+    /// Its place among the candidates of the run, which events name it by.
+    pub index: usize,
     /// Its id.
     pub id: Arc<str>,
     /// What answers.
@@ -230,7 +232,6 @@ impl Shared {
 
 /// A candidate of a run, as its tasks see it.
 struct Lane {
-    index: usize,
     candidate: Candidate,
     limits: Limits,
     shared: Arc<Shared>,
@@ -239,10 +240,10 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(index: usize, candidate: Candidate, shared: Arc<Shared>, is_open: bool) -> Lane {
+    fn new(candidate: Candidate, shared: Arc<Shared>, is_open: bool) -> Lane {
         let limiter = Limiter::new(candidate.in_flight, candidate.rates);
         let limits = Limits { limiter: Mutex::new(limiter), freed: Notify::new() };
-        Lane { index, candidate, limits, shared, is_open }
+        Lane { candidate, limits, shared, is_open }
     }
 
     /// Waits for limits and money; `None` when there is no money to wait for.
@@ -315,7 +316,7 @@ async fn given_up(lane: &Lane, job: Job, mut retried: Vec<Attempt>, held: Decima
 
 /// Hands on a record.
 async fn record(lane: &Lane, record: Record, slot: Slot) {
-    let event = RunEvent::Recorded { candidate: lane.index, record: Box::new(record), slot };
+    let event = RunEvent::Recorded { candidate: lane.candidate.index, record: Box::new(record), slot };
     if lane.shared.events.send(event).await.is_err() {
         // Whoever drains the events is gone, because it could not write: there is no use in asking on.
         lane.shared.stop.cancel();

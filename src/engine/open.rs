@@ -118,11 +118,11 @@ where
     let start = shared.rules.clock.now() + HEAD_START;
     let mut schedules = JoinSet::new();
     let mut feeders = Vec::new();
-    for (index, (candidate, tasks)) in lanes.into_iter().enumerate() {
+    for (candidate, tasks) in lanes {
         let (sender, ahead) = mpsc::channel(AHEAD);
         let feeding = Arc::clone(&shared);
         feeders.push(tokio::task::spawn_blocking(move || feed(tasks, &sender, &feeding)));
-        let lane = Arc::new(Lane::new(index, candidate, Arc::clone(&shared), true));
+        let lane = Arc::new(Lane::new(candidate, Arc::clone(&shared), true));
         schedules.spawn(schedule(lane, ahead, start, how));
     }
     let seen = Arc::new(Mutex::new(Health { started: start, ..Health::default() }));
@@ -317,7 +317,7 @@ mod tests {
 
     use super::*;
     use crate::engine::{FailureBudget, Gaps, Ledger, Pacing, Rates, RetryRule, Timetable};
-    use crate::frame::Timekeeper;
+    use crate::frame::{Seen, Timekeeper};
     use crate::provider::{Answer, Event, Provider, Refusal};
     use crate::types::{Failure, Params, Price, Punctual, Record, Request, TaskKey};
     use crate::util::digest::Digest;
@@ -388,6 +388,7 @@ mod tests {
             let fleet = lanes.into_iter().map(|(id, takes, dues)| {
                 keepers.push((id, Timekeeper::new(dues.len() as u64)));
                 let candidate = Candidate {
+                    index: keepers.len() - 1,
                     id: id.into(),
                     provider: Arc::new(Model { clock, takes }),
                     timeout: self.timeout,
@@ -412,7 +413,7 @@ mod tests {
             let mut records = Vec::new();
             while let Ok(event) = events.try_recv() {
                 if let RunEvent::Recorded { candidate, record, .. } = event {
-                    keepers[candidate].1.take(&record);
+                    keepers[candidate].1.put(Seen::of(&record).unwrap());
                     records.push(*record);
                 }
             }

@@ -75,6 +75,8 @@ pub struct Facts {
     pub ttft_ms: Option<f64>,
     /// Milliseconds.
     pub tpot_ms: Option<f64>,
+    /// Of a replay, from the planned time to the end of the answer, in milliseconds.
+    pub response_ms: Option<f64>,
     /// Attempts that failed after the service may have begun to bill them.
     pub maybe_billed: u64,
     /// Dollars set aside for those.
@@ -111,6 +113,7 @@ impl Facts {
                     latency_ms: None,
                     ttft_ms: None,
                     tpot_ms: None,
+                    response_ms: None,
                     maybe_billed,
                     held_usd,
                     usage: Usage::default(),
@@ -149,6 +152,9 @@ impl Facts {
             latency_ms: timing.map(|timing| ms(timing.done)),
             ttft_ms: first.map(ms),
             tpot_ms,
+            response_ms: timing
+                .zip(record.due)
+                .map(|(timing, due)| ms((timing.sent + timing.done).saturating_sub(due))),
             maybe_billed,
             held_usd,
             usage: response.usage,
@@ -211,6 +217,7 @@ struct Columns {
     latency_ms: Vec<Option<f64>>,
     ttft_ms: Vec<Option<f64>>,
     tpot_ms: Vec<Option<f64>>,
+    response_ms: Vec<Option<f64>>,
     input_tokens: Vec<Option<f64>>,
     output_tokens: Vec<Option<f64>>,
     cost: Vec<Option<Decimal>>,
@@ -244,6 +251,7 @@ impl Builder {
                     latency_ms: vec![None; tasks],
                     ttft_ms: vec![None; tasks],
                     tpot_ms: vec![None; tasks],
+                    response_ms: vec![None; tasks],
                     input_tokens: vec![None; tasks],
                     output_tokens: vec![None; tasks],
                     cost: vec![None; tasks],
@@ -281,6 +289,7 @@ impl Builder {
         columns.latency_ms[row] = facts.latency_ms;
         columns.ttft_ms[row] = facts.ttft_ms;
         columns.tpot_ms[row] = facts.tpot_ms;
+        columns.response_ms[row] = facts.response_ms;
         columns.input_tokens[row] = facts.usage.input_tokens.map(|tokens| tokens as f64);
         columns.output_tokens[row] = facts.usage.output_tokens.map(|tokens| tokens as f64);
         match facts.cost {
@@ -371,6 +380,7 @@ impl Columns {
         columns.push(numbers("latency_ms", self.latency_ms.into_iter()));
         columns.push(numbers("ttft_ms", self.ttft_ms.into_iter()));
         columns.push(numbers("tpot_ms", self.tpot_ms.into_iter()));
+        columns.push(numbers("response_ms", self.response_ms.into_iter()));
         columns.push(numbers("input_tokens", self.input_tokens.into_iter()));
         columns.push(numbers("output_tokens", self.output_tokens.into_iter()));
         columns.push(numbers("cost_usd", self.cost.into_iter().map(|cost| cost.and_then(|cost| cost.to_f64()))));

@@ -52,6 +52,13 @@ pub(super) fn all(layout: &Layout, candidate: &CandidateFrame, settings: &Settin
         estimates.push(own.mean(&format!("{column}.mean"), column, Unit::Ms, reason));
         estimates.extend(quantiles(column, candidate.numbers(column), settings.confidence, reason));
     }
+    // Only replays have times that requests were planned for.
+    let response = candidate.numbers("response_ms");
+    if response.null_count() < response.len() {
+        let reason = "nothing was answered";
+        estimates.push(own.mean("response_ms.mean", "response_ms", Unit::Ms, reason));
+        estimates.extend(quantiles("response_ms", response, settings.confidence, reason));
+    }
     for (column, unit, reason) in MEANS {
         estimates.push(own.mean(column, column, unit, reason));
     }

@@ -10,7 +10,7 @@ mod metrics;
 mod timing;
 
 pub use build::{Builder, Facts, LabelCell, Layout, MetricColumn};
-pub use timing::Timekeeper;
+pub use timing::{Seen, Timekeeper};
 
 use polars::prelude::{ChunkedArray, DataFrame, Float64Type, UInt32Type};
 

@@ -27,6 +27,43 @@ struct Instants {
     is_full: bool,
 }
 
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Became {
+    Answered,
+    TimedOut,
+    Failed,
+    Unsent(Unsent),
+}
+
+/// What one record tells of time.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    instants: Instants,
+    became: Became,
+}
+
+impl Seen {
+    /// Of a record; `None` of one without an intended instant, which is of no replay.
+    pub fn of(record: &Record) -> Option<Seen> {
+        let intended = record.due?;
+        let became = match &record.outcome {
+            Ok(_) => Became::Answered,
+            Err(Failure::Timeout { .. }) => Became::TimedOut,
+            Err(Failure::Unsent { why }) => Became::Unsent(*why),
+            Err(_) => Became::Failed,
+        };
+        let last = record.timing.as_ref();
+        // Of what was tried again the first attempt counts for the lag: the rest is the service's doing.
+        let sent = record.retried.first().map(|attempt| attempt.sent).or(last.map(|timing| timing.sent));
+        let is_timed = matches!(became, Became::Answered | Became::TimedOut);
+        let end = last.filter(|_| is_timed).map(|timing| timing.sent + timing.done);
+        let first = last.and_then(|timing| Some(timing.sent + *timing.chunks.first()?));
+        let is_full = became == Became::Unsent(Unsent::Full);
+        Some(Seen { instants: Instants { intended, sent, end, first, is_held: record.is_held, is_full }, became })
+    }
+}
+
 /// Gathers what the records of one candidate tell of time.
 #[derive(Debug, Default)]
 pub struct Timekeeper {
@@ -41,29 +78,17 @@ impl Timekeeper {
         Timekeeper { requests: Vec::new(), accounting }
     }
 
-    /// Takes a record; one without an intended instant is not of a replay, and is passed over.
-    pub fn take(&mut self, record: &Record) {
-        let Some(intended) = record.due else { return };
+    /// Takes what a record tells.
+    pub fn put(&mut self, seen: Seen) {
         let accounting = &mut self.accounting;
         accounting.unfinished = accounting.unfinished.saturating_sub(1);
-        let mut is_full = false;
-        match &record.outcome {
-            Ok(_) => accounting.answered += 1,
-            Err(Failure::Timeout { .. }) => accounting.timed_out += 1,
-            Err(Failure::Unsent { why }) => {
-                is_full = *why == Unsent::Full;
-                *accounting.unsent.entry(*why).or_default() += 1;
-            }
-            Err(_) => accounting.failed += 1,
+        match seen.became {
+            Became::Answered => accounting.answered += 1,
+            Became::TimedOut => accounting.timed_out += 1,
+            Became::Failed => accounting.failed += 1,
+            Became::Unsent(why) => *accounting.unsent.entry(why).or_default() += 1,
         }
-        let is_unsent = matches!(record.outcome, Err(Failure::Unsent { .. }));
-        let last = record.timing.as_ref().filter(|_| !is_unsent);
-        // Of what was tried again the first attempt counts for the lag: the rest is the service's doing.
-        let sent = record.retried.first().map(|attempt| attempt.sent).or(last.map(|timing| timing.sent));
-        let is_timed = matches!(record.outcome, Ok(_) | Err(Failure::Timeout { .. }));
-        let end = last.filter(|_| is_timed).map(|timing| timing.sent + timing.done);
-        let first = last.and_then(|timing| Some(timing.sent + *timing.chunks.first()?));
-        self.requests.push(Instants { intended, sent, end, first, is_held: record.is_held, is_full });
+        self.requests.push(seen.instants);
     }
 
     /// What all of it comes to. `cap` is the cap on requests in flight, `pauses` how often the program was kept from

@@ -103,7 +103,7 @@ pub fn in_words(gate: &GateSpec, baseline: Option<&str>) -> String {
 fn is_lower_better(metric: &str) -> bool {
     matches!(metric, "failure_rate" | "truncation_rate" | "cost_usd" | "input_tokens" | "output_tokens")
         || metric.starts_with("cost_per_")
-        || ["latency_ms.", "ttft_ms.", "tpot_ms."].iter().any(|prefix| metric.starts_with(prefix))
+        || ["latency_ms.", "ttft_ms.", "tpot_ms.", "response_ms."].iter().any(|prefix| metric.starts_with(prefix))
 }
 
 /// Whether a gate judges a candidate: one of those it names, else any but the baseline.

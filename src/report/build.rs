@@ -4,7 +4,7 @@ use crate::gate::{self, Judgement, Verdict};
 use crate::report::words;
 use crate::report::{CandidateReport, ComparisonReport, FORMAT, GateReport, Note, Report, Weights};
 use crate::suite::GateSpec;
-use crate::types::{Pricing, Summary};
+use crate::types::{Pricing, ReplayReport, Summary};
 
 /// What a report says beside figures and judgements.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct Frontmatter {
     pub scorers: Vec<String>,
     /// What answers for each candidate.
     pub answerers: Vec<Answerer>,
+    /// Of a replay, how it kept its times.
+    pub replay: Option<ReplayReport>,
     /// Notes known before the figures were made: they come first.
     pub notes: Vec<Note>,
 }
@@ -58,6 +60,7 @@ pub fn build(front: Frontmatter, summary: &Summary, gates: &[GateSpec], judgemen
         format: FORMAT.to_owned(),
         suite: front.suite,
         decision: front.decision,
+        replay: front.replay,
         run: front.run,
         started: front.started,
         version: env!("CARGO_PKG_VERSION").to_owned(),

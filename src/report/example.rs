@@ -407,6 +407,7 @@ pub(crate) fn rich() -> Report {
         exit_code: 1,
         baseline: Some("current".to_owned()),
         samples: 400,
+        replay: None,
         scorers: ["label", "label.macro_f1", "schema"].map(str::to_owned).to_vec(),
         candidates: vec![
             CandidateReport::of(&current, answerer("openai gpt-5-mini", None), None),

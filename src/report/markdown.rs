@@ -10,7 +10,7 @@ use std::io;
 use crate::report::figure::{self, Measure, NONE, Span, count};
 use crate::report::words::{self, Footnotes, Section};
 use crate::report::{CandidateReport, ComparisonReport, FLIPS_SHOWN, GateReport, Metric, Renderer, Report, Verdict};
-use crate::types::{Confusion, ConfusionCell, Flip, Unit};
+use crate::types::{Confusion, ConfusionCell, Flip, Punctual, Unit};
 use crate::util::text;
 
 /// Renders `report.md`.
@@ -38,12 +38,13 @@ impl Renderer for Markdown {
             "n counts samples; missing counts tasks that could not be observed: failed, unscored or dropped.",
         );
         page.comparisons(report);
+        page.timing(report);
         page.figures(
             report,
             Section::Speed,
             "Speed",
             "`latency_ms` is the time until an answer is complete, `ttft_ms` until its first token, `tpot_ms` per further \
-             token. n counts answers.",
+             token, and of replays `response_ms` from the planned time until the answer is complete. n counts answers.",
         );
         page.figures(report, Section::Cost, "Tokens and cost", "n counts answers.");
         page.ledger(report);
@@ -190,6 +191,10 @@ impl Page {
             self.line(&format!("**Note:** {}", prose(&note.text)));
             self.line("");
         }
+        for invalid in words::invalid(report) {
+            self.line(&format!("**{}**", prose(&invalid)));
+            self.line("");
+        }
         self.line(&format!("**{}**", words::outcome(report)));
         self.line("");
         let rows = report.candidates.iter().map(|candidate| {
@@ -293,6 +298,42 @@ impl Page {
         ];
         self.table(&columns, &rows);
         self.footnotes(&footnotes);
+    }
+
+    fn timing(&mut self, report: &Report) {
+        let Some(replay) = &report.replay else { return };
+        self.heading(2, "Timing");
+        self.line(&format!("{}.", prose(&words::replayed(replay))));
+        self.line("");
+        self.line(
+            "Lag is the time from when a request was planned to when it was sent. Service time runs from sending to",
+        );
+        self.line(
+            "the end of the answer, response time from the planned time. KS is the Kolmogorov–Smirnov distance of the",
+        );
+        self.line(
+            "gaps between requests as planned and as sent; gaps less than a millisecond apart count as the same.",
+        );
+        self.line("");
+        for (titles, row) in [
+            (&words::KEPT[..], (|candidate| words::kept(candidate).to_vec()) as fn(&Punctual) -> Vec<String>),
+            (&words::BOTH[..], |candidate| words::both(candidate).to_vec()),
+        ] {
+            let columns: Vec<_> =
+                [("candidate", Left)].into_iter().chain(titles.iter().map(|title| (*title, Right))).collect();
+            let rows: Vec<Vec<String>> = replay
+                .candidates
+                .iter()
+                .map(|candidate| [vec![code(&candidate.candidate)], row(candidate)].concat())
+                .collect();
+            self.table(&columns, &rows);
+            self.line("");
+        }
+        for candidate in &replay.candidates {
+            for aside in words::asides(candidate) {
+                self.line(&format!("- {}: {aside}", code(&candidate.candidate)));
+            }
+        }
     }
 
     fn ledger(&mut self, report: &Report) {

@@ -29,7 +29,7 @@ use serde_json::Value;
 
 use crate::types::{
     CandidateSummary, Comparison, Confusion, Counts, Discordant, Estimate, FailureKind, Flip, Method, Pricing,
-    TokenSum, Unit,
+    ReplayReport, TokenSum, Unit,
 };
 use crate::util::atomic;
 
@@ -74,6 +74,9 @@ pub struct Report {
     pub samples: u64,
     /// Names of the metrics made by the suite's scorers, in order; the others are built in.
     pub scorers: Vec<String>,
+    /// Of a replay, how it kept its times; null for every other run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayReport>,
     /// Each candidate's figures, in the order of the suite.
     pub candidates: Vec<CandidateReport>,
     /// Each candidate against the baseline, per metric.

@@ -10,7 +10,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use crate::report::figure::{self, Measure, NONE, Span, count};
 use crate::report::words::{self, Footnotes, Section};
 use crate::report::{CandidateReport, ComparisonReport, Metric, Renderer, Report, Verdict};
-use crate::types::Unit;
+use crate::types::{Punctual, Unit};
 use crate::util::text;
 
 /// Renders for a terminal.
@@ -36,6 +36,7 @@ impl Renderer for Terminal {
         page.head(report);
         page.quality(report);
         page.comparisons(report);
+        page.timing(report);
         page.speed(report);
         page.cost(report);
         page.weights(report);
@@ -249,6 +250,9 @@ impl Page {
         }
         for note in report.notes.iter().filter(|note| note.kind == words::GATES_CHANGED) {
             self.paragraph("! ", "  ", &sentence(&note.text));
+        }
+        for invalid in words::invalid(report) {
+            self.loud(&sentence(&invalid), YELLOW);
         }
         let outcome = words::outcome(report);
         let code = report.verdict.map_or(BOLD, colour);
@@ -528,6 +532,33 @@ impl Page {
         for candidate in &report.candidates {
             if let Some(words) = words::ledger(candidate) {
                 self.paragraph(" ", "   ", &format!("{}: {words}", name(&candidate.id)));
+            }
+        }
+    }
+
+    fn timing(&mut self, report: &Report) {
+        let Some(replay) = &report.replay else { return };
+        self.heading(
+            "TIMING",
+            &format!("{}; lag: sent − planned; KS: distance of the gaps", name(&words::replayed(replay))),
+        );
+        let rows = |of: &dyn Fn(&Punctual) -> Vec<String>| {
+            replay
+                .candidates
+                .iter()
+                .map(|candidate| [vec![name(&candidate.candidate)], of(candidate)].concat())
+                .collect()
+        };
+        let columns = |titles: &[&'static str]| {
+            let figures = titles.iter().map(|title| (*title, Column::Count));
+            [("candidate", Column::Text)].into_iter().chain(figures).collect::<Vec<_>>()
+        };
+        self.table(&columns(&words::KEPT), rows(&|candidate| words::kept(candidate).to_vec()));
+        self.paragraph(" ", " ", "service: from sending to the end; response: from the planned time to the end");
+        self.table(&columns(&words::BOTH), rows(&|candidate| words::both(candidate).to_vec()));
+        for candidate in &replay.candidates {
+            for aside in words::asides(candidate) {
+                self.paragraph(" ", "   ", &format!("{}: {aside}", name(&candidate.candidate)));
             }
         }
     }

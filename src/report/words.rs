@@ -2,7 +2,7 @@
 
 use crate::report::figure::{self, count, is_same_confidence};
 use crate::report::{CandidateReport, GateReport, Report, Verdict, Weights};
-use crate::types::{FailureKind, Method, TokenKind, TokenSum, Unit};
+use crate::types::{Accounting, FailureKind, Method, Punctual, ReplayReport, Spread, TokenKind, TokenSum, Unit};
 
 /// The note that has to stand in the first lines of every form: other gates than those of the run were judged.
 pub(crate) const GATES_CHANGED: &str = "gates_changed";
@@ -103,6 +103,78 @@ pub(crate) fn ledger(candidate: &CandidateReport) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
+/// Why latencies of a replay are not to be believed, a line for each candidate.
+pub(crate) fn invalid(report: &Report) -> Vec<String> {
+    let candidates = report.replay.iter().flat_map(|replay| &replay.candidates);
+    let invalid = candidates.filter(|candidate| !candidate.invalid.is_empty());
+    invalid
+        .map(|candidate| format!("INVALID FOR LATENCY, {}: {}", candidate.candidate, candidate.invalid.join("; ")))
+        .collect()
+}
+
+/// What a replay was, in a sentence.
+pub(crate) fn replayed(replay: &ReplayReport) -> String {
+    let mut words = format!("{}, sent {}", replay.capture, replay.pacing);
+    if let Some(precision) = &replay.precision {
+        words.push_str(&format!("; the log tells time in {precision}"));
+    }
+    if replay.gaps_cut > 0 {
+        words.push_str(&format!("; {} gaps were cut", count(replay.gaps_cut)));
+    }
+    words
+}
+
+/// The columns of how requests kept their times, after the candidate's.
+pub(crate) const KEPT: [&str; 7] = ["planned", "sent", "not sent", "lag p50", "lag p99", "lag max", "KS"];
+
+/// A row of that table.
+pub(crate) fn kept(candidate: &Punctual) -> [String; 7] {
+    let Accounting { planned, answered, failed, timed_out, unsent, unfinished } = &candidate.accounting;
+    let sent = answered + failed + timed_out;
+    let kept_back = unsent.values().sum::<u64>() + unfinished;
+    let Spread { p50_ms, p99_ms, max_ms, .. } = candidate.lag;
+    let [p50, p99, max] = [p50_ms, p99_ms, max_ms].map(ms);
+    let ks = candidate.ks.map_or_else(|| "–".to_owned(), |ks| format!("{ks:.3}"));
+    [count(*planned), count(sent), count(kept_back), p50, p99, max, ks]
+}
+
+/// The columns of times by both clocks, after the candidate's.
+pub(crate) const BOTH: [&str; 6] = ["service p50", "service p99", "response p50", "response p99", "n", "in flight"];
+
+/// A row of that table.
+pub(crate) fn both(candidate: &Punctual) -> [String; 6] {
+    let Punctual { service, response, in_flight_max, .. } = candidate;
+    let [a, b, c, d] = [service.p50_ms, service.p99_ms, response.p50_ms, response.p99_ms].map(ms);
+    [a, b, c, d, count(response.n), count(*in_flight_max)]
+}
+
+fn ms(ms: Option<f64>) -> String {
+    match ms {
+        None => "–".to_owned(),
+        Some(ms) if ms >= 100.0 => format!("{ms:.0} ms"),
+        Some(ms) => format!("{ms:.1} ms"),
+    }
+}
+
+/// What else is to be said of how a candidate's requests kept their times: what was not sent, and why; turns held.
+pub(crate) fn asides(candidate: &Punctual) -> Vec<String> {
+    let unsent = candidate.accounting.unsent.iter();
+    let mut asides: Vec<String> =
+        unsent.map(|(why, requests)| format!("{} not sent: {}", count(*requests), why.in_words())).collect();
+    if candidate.accounting.unfinished > 0 {
+        asides.push(format!("{} not sent: the replay was stopped", count(candidate.accounting.unfinished)));
+    }
+    if candidate.accounting.timed_out > 0 {
+        let requests = count(candidate.accounting.timed_out);
+        asides.push(format!("{requests} timed out, and are in the times with the time after which they were given up"));
+    }
+    if candidate.held > 0 {
+        let turns = count(candidate.held);
+        asides.push(format!("{turns} turns were held until the one before them had ended: partly a closed loop"));
+    }
+    asides
+}
+
 /// The verdict of the run, or that there is none.
 pub(crate) fn outcome(report: &Report) -> String {
     match report.verdict {
@@ -122,11 +194,17 @@ pub(crate) fn partial(report: &Report) -> Option<String> {
     }
     let sum = |of: fn(&CandidateReport) -> u64| report.candidates.iter().map(of).fold(0, u64::saturating_add);
     let (dropped, tasks) = (sum(|candidate| candidate.counts.dropped), sum(|candidate| candidate.counts.tasks));
-    Some(format!(
-        "PARTIAL: the run was stopped before its end. {} of {} tasks were dropped; the figures cover the others only.",
-        count(dropped),
-        count(tasks)
-    ))
+    let (dropped, tasks) = (count(dropped), count(tasks));
+    let replayed = report.replay.iter().flat_map(|replay| &replay.candidates);
+    let is_stopped = replayed.clone().next().is_none() || replayed.clone().any(|kept| kept.accounting.unfinished > 0);
+    Some(if is_stopped {
+        format!(
+            "PARTIAL: the run was stopped before its end. {dropped} of {tasks} tasks were dropped; the figures cover the \
+             others only."
+        )
+    } else {
+        format!("PARTIAL: {dropped} of {tasks} requests were not sent; the figures cover the others only.")
+    })
 }
 
 /// Why a candidate has its verdict. `name` makes a metric's name fit to print.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::store::{StoreError, check_format};
-use crate::types::{Pricing, Probe};
+use crate::types::{Pricing, Probe, Replay};
 use crate::util::atomic;
 use crate::util::digest::Digest;
 
@@ -46,6 +46,9 @@ pub struct Manifest {
     pub seed: u64,
     /// The candidates, in the order of the suite.
     pub candidates: Vec<Identity>,
+    /// Of a replay, what was replayed and how; `None` for every other run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
     /// Wall-clock start, RFC 3339.
     pub started: String,
     /// The sessions of the run: one, and one more for each time that it was resumed.

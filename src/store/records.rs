@@ -69,6 +69,18 @@ impl RecordWriter {
         result
     }
 
+    /// Appends lines of another run's records as they are.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn copy(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.buffer.extend_from_slice(lines);
+        if !lines.ends_with(b"\n") {
+            self.buffer.push(b'\n');
+        }
+        self.flush()
+    }
+
     /// Syncs everything to the device.
     ///
     /// # Errors

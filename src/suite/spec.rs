@@ -140,7 +140,7 @@ pub struct OutputSpec {
 macro_rules! candidate_spec {
     ($($(#[$about:meta])* $service:ident,)*) => {
         /// One model, or one file of recorded answers.
-        #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+        #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields)]
         pub struct CandidateSpec {
             /// Names the candidate in the report.

@@ -8,8 +8,8 @@ mod fault;
 mod figures;
 mod price;
 mod probe;
-mod punctual;
 mod record;
+mod replay;
 mod sample;
 mod score;
 
@@ -22,7 +22,7 @@ pub use figures::{
 };
 pub use price::{Price, PriceFault, PriceOrigin, Pricing, Rates, Tier, dollars};
 pub use probe::{Ability, Endpoint, Finding, Probe, Shown};
-pub use punctual::{Accounting, Punctual, ReplayReport, Spread, Stretch};
 pub use record::{Attempt, Failure, FailureKind, Record, Task, TaskKey, Timing, Unsent};
+pub use replay::{Accounting, Capture, Punctual, Replay, ReplayReport, Spread, Stretch};
 pub use sample::{Row, Sample};
 pub use score::{Mark, Score, ScoreRow};

@@ -24,6 +24,7 @@ mod prices;
 mod probe;
 mod provider;
 mod readme;
+mod replay;
 #[cfg(feature = "local")]
 mod serve;
 mod services;

@@ -1,11 +1,52 @@
-//! How a replay kept its times: what was planned, what was sent when, and whether its latencies can be believed.
+//! Replays: what is replayed, and how it kept its times: what was planned, what was sent when, and whether its latencies
+//! can be believed.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::types::Unsent;
+use crate::util::micros;
+
+/// Logged traffic in the place of a golden set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capture {
+    /// The file, absolute.
+    pub path: PathBuf,
+    /// The file as the user named it.
+    pub shown: String,
+    /// Which of its lines, as an expression over their fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// How often it is replayed.
+    pub times: u32,
+}
+
+/// A replay as its manifest keeps it: what was meant, and what no record tells of how it went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Replay {
+    /// What was replayed.
+    pub capture: Capture,
+    /// What set the times, in words: `as logged, 10 times as fast`.
+    pub pacing: String,
+    /// How finely the log tells time, in words; `None` where a rate made the times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<String>,
+    /// Gaps of the log that were cut.
+    pub gaps_cut: u64,
+    /// The cap on requests in flight, of each candidate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_in_flight: Option<usize>,
+    /// How often the program was kept from running for long.
+    #[serde(default)]
+    pub pauses: u64,
+    /// The longest time for which it was.
+    #[serde(rename = "longest_pause_us", with = "micros", default)]
+    pub longest_pause: Duration,
+}
 
 /// Three quantiles and the largest of some times, in milliseconds; each `None` when nothing was observed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,0 +1,233 @@
+//! `evalctl replay`: every request at its time, everything accounted for, what was logged as the baseline.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::server::{self, Asked, Model, Step};
+use crate::support::{Folder, Output, finish};
+
+/// Lines of a capture, `gap_ms` apart; every fourth request was answered by a call.
+fn capture(folder: &Folder, requests: u64, gap_ms: u64) {
+    let lines = (0..requests).map(|n| {
+        let question = json!([{"role": "system", "content": "Answer."}, {"role": "user", "content": format!("Q:{n}")}]);
+        let calls = if n % 4 == 3 { json!([{"id": "c", "name": "look", "arguments": "{\"n\":1}"}]) } else { json!([]) };
+        let line = json!({
+            "evalctl": "capture/1", "turn": 1 + n / 10, "id": format!("q{n}"), "conversation": format!("c{}", n % 10),
+            "arrived_us": 1_700_000_000_000_000 + n * gap_ms * 1000, "precision": "ms", "model": "old-1",
+            "messages": question, "params": {"temperature": 0.0, "extra": {"store": true}}, "target": format!("A{n}"),
+            "answer": {"text": format!("A{n}"), "tool_calls": calls, "finish": if n % 4 == 3 { "tool" } else { "stop" },
+                       "usage": {"input_tokens": 10, "output_tokens": 5}},
+            "latency_ms": 250.5, "ttft_ms": 80.25, "cost_usd": "0.002",
+            "source": {"kind": "chat", "file": "log.jsonl", "row": n + 1},
+        });
+        format!("{line}\n")
+    });
+    folder.write("capture.jsonl", lines.collect::<String>());
+}
+
+fn suite(folder: &Folder, candidates: &[(&str, &Model)], more: &str) {
+    let mut text = "name: traffic\ndataset: { path: elsewhere.jsonl }\nprompt: { user: \"{{ input }}\" }\n\
+                    scorers:\n  - exact: {}\ncandidates:\n"
+        .to_owned();
+    for (id, model) in candidates {
+        text.push_str(&format!(
+            "  - id: {id}\n    openai: {{ model: m, base_url: \"{}\" }}\n    timeout: 20s\n    \
+             price: {{ per_request_usd: 0.001 }}\n",
+            model.base_url()
+        ));
+    }
+    text.push_str(more);
+    folder.write("suite.yaml", text);
+}
+
+fn question(asked: &Asked) -> u64 {
+    asked.text().trim_start_matches("Q:").parse().unwrap()
+}
+
+/// Answers as was logged, but for every fifth.
+fn similar(asked: &Asked) -> Vec<Step> {
+    assert!(asked.body.get("store").is_none(), "what was only meant for the logged service: {}", asked.body);
+    let n = question(asked);
+    server::answer(asked, &if n.is_multiple_of(5) { "other".to_owned() } else { format!("A{n}") })
+}
+
+fn replay(folder: &Folder, more: &[&str]) -> Output {
+    let arguments = ["replay", "capture.jsonl", "--suite", "suite.yaml", "--out", "run", "-q"];
+    finish(folder.evalctl([&arguments[..], more].concat()))
+}
+
+fn candidate<'a>(report: &'a Value, id: &str) -> &'a Value {
+    report["candidates"].as_array().unwrap().iter().find(|candidate| candidate["id"] == id).unwrap()
+}
+
+fn metric(report: &Value, id: &str, name: &str) -> f64 {
+    let metrics = candidate(report, id)["metrics"].as_array().unwrap();
+    metrics.iter().find(|metric| metric["name"] == name).unwrap()["value"].as_f64().unwrap()
+}
+
+#[test]
+fn every_candidate_gets_the_traffic_at_its_times_and_is_compared_with_the_log() {
+    let (one, two) = (Model::start(similar), Model::start(similar));
+    let folder = Folder::new();
+    capture(&folder, 100, 10);
+    suite(&folder, &[("one", &one), ("two", &two)], "gates:\n  - { metric: exact, non_inferior: { margin: 0.5 } }\n");
+    let told = replay(&folder, &["--speed", "2"]).expect(0);
+    assert!(told.out.contains("TIMING") && told.out.contains("as logged, 2 times as fast"), "{}", told.out);
+    assert!(told.out.lines().all(|line| line.chars().count() <= 100), "{}", told.out);
+    let report = folder.json("run/report.json");
+    assert_eq!((report["baseline"].as_str(), report["samples"].as_u64()), (Some("logged"), Some(100)));
+    assert_eq!(metric(&report, "logged", "exact"), 1.0);
+    assert_eq!(metric(&report, "one", "exact"), 0.8);
+    assert_eq!(metric(&report, "logged", "latency_ms.p50"), 250.5);
+    assert_eq!(metric(&report, "logged", "ttft_ms.p50"), 80.25);
+    assert_eq!(candidate(&report, "logged")["spend_usd"], "0.2");
+    let timing = report["replay"]["candidates"].as_array().unwrap();
+    assert_eq!(timing.len(), 2, "what was logged kept no times of ours");
+    for (timing, model) in timing.iter().zip([&one, &two]) {
+        assert_eq!(timing["accounting"]["planned"], 100);
+        assert_eq!(timing["accounting"]["answered"], 100);
+        assert_eq!(model.count(), 100);
+        assert!(timing["lag"]["p50_ms"].as_f64().unwrap() < 5.0, "{timing}");
+        assert!(timing["lag"]["p50_ms"].as_f64().unwrap() >= 0.0, "{timing}");
+        let asked = model.asked();
+        // 99 gaps of 5 ms.
+        let took = asked[99].at.duration_since(asked[0].at).as_secs_f64();
+        assert!((0.45..1.5).contains(&took), "{took}");
+    }
+    // Marked again, by the capture and not by the suite's own golden set, it is the same.
+    let before = report["replay"].clone();
+    folder.run(&["score", "run"]).expect(0);
+    assert_eq!(folder.json("run/report.json")["replay"], before);
+    assert!(folder.read("run/report.md").contains("## Timing"));
+}
+
+#[test]
+fn what_may_not_be_in_flight_is_dropped_and_the_report_opens_with_it() {
+    let model =
+        Model::start(|asked| [vec![Step::Wait(Duration::from_millis(300))], server::answer(asked, "x")].concat());
+    let folder = Folder::new();
+    capture(&folder, 40, 10);
+    suite(&folder, &[("slow", &model)], "");
+    let told = replay(&folder, &["--max-in-flight", "4"]).expect(3);
+    let (top, _) = told.out.split_once("Measurement").unwrap();
+    assert!(top.contains("INVALID FOR LATENCY, slow") && top.contains("not an open loop from"), "{}", told.out);
+    let report = folder.json("run/report.json");
+    let accounting = &report["replay"]["candidates"][0]["accounting"];
+    let (answered, full) = (accounting["answered"].as_u64().unwrap(), accounting["unsent"]["full"].as_u64().unwrap());
+    assert_eq!((answered + full, model.count() as u64), (40, answered));
+    assert!(full > 0 && told.out.contains("not sent: too many in flight"), "{}", told.out);
+    let counts = &candidate(&report, "slow")["counts"];
+    assert_eq!(counts["dropped"].as_u64(), Some(full), "{counts}");
+    assert_eq!(counts["failed"], 0, "what was not sent is no failure of the model's");
+}
+
+#[test]
+fn a_part_of_it_several_times_over_and_turns_in_their_order() {
+    let model = Model::start(|asked| [vec![Step::Wait(Duration::from_millis(20))], similar(asked)].concat());
+    let folder = Folder::new();
+    capture(&folder, 60, 10);
+    suite(&folder, &[("a", &model)], "");
+    let more = ["--from", "100ms", "--to", "2023-11-14T22:13:20.300Z", "--loop", "3", "--session-order", "dependent"];
+    replay(&folder, &more).expect(0);
+    // From 100 ms to 300 ms, 20 requests, three times.
+    assert_eq!(model.count(), 60);
+    let report = folder.json("run/report.json");
+    assert_eq!(report["samples"], 20);
+    assert_eq!(report["replay"]["candidates"][0]["accounting"]["answered"], 60);
+    let asked: Vec<u64> = model.asked().iter().map(question).collect();
+    assert_eq!(*asked.iter().min().unwrap(), 10);
+    // Of one conversation, the later turn never before the earlier one.
+    for conversation in 0..10 {
+        let turns: Vec<u64> = asked.iter().copied().filter(|n| n % 10 == conversation).collect();
+        assert_eq!(turns, [10 + conversation, 20 + conversation].repeat(3));
+    }
+}
+
+#[test]
+fn a_forecast_sends_nothing_and_a_stored_replay_is_compared_again_without_asking() {
+    let model = Model::start(similar);
+    let folder = Folder::new();
+    capture(&folder, 30, 10);
+    suite(&folder, &[("a", &model)], "");
+    let told = replay(&folder, &["--dry-run", "--speed", "0.5", "--loop", "2"]).expect(0);
+    assert!(told.out.contains("60 in 10 conversations") && told.out.contains("$0.06"), "{}", told.out);
+    assert!(told.out.contains("1s 180ms"), "two times 29 gaps of 20 ms, and one between them: {}", told.out);
+    assert_eq!(model.count(), 0);
+    assert!(!folder.path().join("run").exists());
+    replay(&folder, &[]).expect(0);
+    let first = folder.json("run/report.json");
+    assert_eq!(model.count(), 30);
+    let more = ["replay", "capture.jsonl", "--suite", "suite.yaml", "--offline", "run", "--out", "again", "-q"];
+    folder.run(&more).expect(0);
+    assert_eq!(model.count(), 30, "nobody is asked");
+    let second = folder.json("again/report.json");
+    assert_eq!(metric(&second, "a", "exact"), metric(&first, "a", "exact"));
+    assert_eq!(metric(&second, "logged", "exact"), 1.0);
+}
+
+#[test]
+fn what_cannot_be_replayed_is_said_before_anything_is_sent() {
+    let model = Model::start(similar);
+    let folder = Folder::new();
+    suite(&folder, &[("a", &model)], "");
+    let refused = |more: &[&str], words: &[&str]| {
+        let told = replay(&folder, more).expect(2);
+        for words in words {
+            assert!(told.err.contains(words), "{}", told.err);
+        }
+    };
+    refused(&[], &["capture.jsonl"]);
+    folder.write("capture.jsonl", "");
+    refused(&[], &["capture.jsonl"]);
+    folder.write("capture.jsonl", "{\"id\": \"a\", \"messages\": [{\"role\": \"user\", \"content\": \"?\"}]}\n");
+    refused(&[], &["not those of a capture", "evalctl import"]);
+    capture(&folder, 5, 10);
+    for (more, words) in [
+        (&["--speed", "0"][..], "`--speed`"),
+        (&["--rate", "often"], "gamma:50:2"),
+        (&["--late-policy", "drop"], "drop:500"),
+        (&["--from", "yesterday"], "neither a time nor a duration"),
+        (&["--from", "1h"], "nothing of the capture is left"),
+        (&["--wait"], "--max-in-flight"),
+    ] {
+        let told = replay(&folder, more).expect(2);
+        assert!(told.err.contains(words), "{more:?}: {}", told.err);
+    }
+    let untimed = folder.read("capture.jsonl").replace("\"arrived_us\":1700000000020000", "\"arrived_us\":null");
+    folder.write("capture.jsonl", untimed);
+    refused(&[], &["1 of 5 lines have no time", "--rate poisson:5"]);
+    replay(&folder, &["--rate", "poisson:500"]).expect(0);
+    assert_eq!(model.count(), 5);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_replay_that_was_stopped_in_between_says_so() {
+    let model = Model::start(similar);
+    let folder = Folder::new();
+    capture(&folder, 150, 10);
+    suite(&folder, &[("a", &model)], "");
+    let arguments = ["replay", "capture.jsonl", "--suite", "suite.yaml", "--out", "run", "-q"];
+    let mut child = folder.evalctl(arguments).stdout(std::process::Stdio::null()).spawn().unwrap();
+    while model.count() < 30 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let signal = |name: &str| {
+        let done = std::process::Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+        assert!(done.success());
+    };
+    signal("-STOP");
+    // The pause that is looked for.
+    std::thread::sleep(Duration::from_secs(1));
+    signal("-CONT");
+    assert!(child.wait().unwrap().success());
+    let report = folder.json("run/report.json");
+    let timing = &report["replay"]["candidates"][0];
+    let ms = |spread: &str, name: &str| timing[spread][name].as_f64().unwrap();
+    assert_eq!(timing["accounting"]["answered"], 150);
+    assert!((700.0..2500.0).contains(&ms("lag", "max_ms")), "{timing}");
+    assert!(ms("response", "max_ms") > 700.0 && ms("service", "p90_ms") < 400.0, "{timing}");
+    assert!(timing["invalid"].to_string().contains("kept from running"), "{timing}");
+    assert!(report["replay"]["longest_pause_ms"].as_f64().unwrap() > 700.0);
+}
