@@ -33,6 +33,8 @@ pub enum Command {
     Score(ScoreArgs),
     /// Render a stored run again
     Report(ReportArgs),
+    /// Turn logs into a capture: requests with their answers and times, redacted; it is a golden set, too
+    Import(ImportArgs),
     /// Show what services list for their models: the price book that candidates without `price` go by
     Prices(PricesArgs),
     /// Serve weights on this machine behind an OpenAI-compatible address
@@ -217,6 +219,48 @@ pub enum Form {
     Json,
     /// report.csv
     Csv,
+}
+
+/// `evalctl import`
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// What the files are: auto, chat, openai-stored, openai-batch, anthropic, litellm, litellm-spend, langfuse,
+    /// helicone, otel, har, goreplay; azure, burstgpt, mooncake (traces without text, for which texts are made up);
+    /// capture (one of evalctl's own)
+    pub kind: String,
+    /// Files, also compressed with gzip or zstd; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The capture to write; the account of every row goes beside it, as FILE.ledger.json
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Write over a capture that is there
+    #[arg(long)]
+    pub force: bool,
+    /// What to take out: all, secrets, personal, none, or rules by name (email, phone, card, iban, ip, api_key, …)
+    #[arg(long, value_name = "RULES", value_delimiter = ',', default_value = "all")]
+    pub redact: Vec<String>,
+    /// Rules of your own, one a line: `name: regex`, or a JSON pointer to a field of the rows that goes as a whole
+    #[arg(long, value_name = "FILE")]
+    pub redact_file: Option<PathBuf>,
+    /// Keep no texts, only their digests and lengths
+    #[arg(long)]
+    pub digest_only: bool,
+    /// Fold near-duplicates and draw N exchanges of the rest
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub sample: Option<u64>,
+    /// Draw in proportion to these: model, length, tools
+    #[arg(long, value_name = "BY", value_delimiter = ',', requires = "sample")]
+    pub stratify: Vec<String>,
+    /// Seed of the draw, and of texts that are made up
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Zone of times that name none: UTC or a distance from it, such as +02:00
+    #[arg(long, value_name = "ZONE", default_value = "UTC", allow_hyphen_values = true)]
+    pub zone: String,
+    /// Print the account as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `evalctl prices`

@@ -22,6 +22,7 @@ pub mod store;
 // Floor 4
 pub mod frame;
 pub mod scorer;
+pub mod traffic;
 // Floor 5
 pub mod engine;
 pub mod report;

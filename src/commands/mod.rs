@@ -5,6 +5,7 @@ mod check;
 mod estimate;
 mod exit;
 mod finish;
+mod import;
 mod init;
 mod marking;
 mod plan;
@@ -56,6 +57,7 @@ pub fn carry_out(cli: Cli, world: &mut World<'_>) -> Result<u8, CommandError> {
         Command::Replay(args) => replay::replay(&args, world),
         Command::Score(args) => score(&args, world),
         Command::Report(args) => render(&args, world),
+        Command::Import(args) => import::import(&args, world),
         Command::Prices(args) => prices::prices(&args, world),
         Command::Serve(args) => serve::serve(&args, world),
         Command::Schema(args) => schema(&args, world),

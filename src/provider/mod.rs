@@ -254,6 +254,15 @@ pub struct Attempted {
 /// How many characters of a service's own words a failure keeps.
 const DETAIL: usize = 400;
 
+/// The answer that events make up, for who has received them otherwise: bodies that a log holds.
+pub fn gathered(events: impl IntoIterator<Item = Event>) -> Response {
+    let mut gathered = Gathered::default();
+    for event in events {
+        gathered.take(event);
+    }
+    gathered.response
+}
+
 /// Puts a request to a provider, stamps every chunk with content and gathers the answer. `redactor` takes the keys out
 /// of everything that came back, also out of a good answer: what leaves here is written to files.
 pub async fn collect(

@@ -519,8 +519,8 @@ pub(super) fn finish_of(reason: &str) -> Finish {
     match reason {
         "stop" | "eos" | "end_turn" | "stop_sequence" => Finish::Stop,
         "length" | "max_tokens" | "model_length" => Finish::Length,
-        "tool_calls" | "function_call" | "tool_use" => Finish::Tool,
-        "content_filter" | "safety" => Finish::Filter,
+        "tool_calls" | "function_call" | "tool_use" | "tool" => Finish::Tool,
+        "content_filter" | "safety" | "filter" => Finish::Filter,
         _ => Finish::Other,
     }
 }

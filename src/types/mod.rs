@@ -2,6 +2,7 @@
 //!
 //! Nothing here opens a file, reads a clock or talks to a model.
 
+mod capture;
 mod event;
 mod exchange;
 mod fault;
@@ -13,6 +14,7 @@ mod replay;
 mod sample;
 mod score;
 
+pub use capture::{CaptureSource, CaptureVersion, Exchange, Precision, Texts};
 pub use event::{RunEvent, Sink, Slot};
 pub use exchange::{Content, Finish, Message, Params, Request, Response, Role, TokenLogprob, ToolCall, Usage};
 pub use fault::{Fault, Faults, Place};

@@ -1,6 +1,7 @@
 //! Small tools without any knowledge of models or evaluations.
 
 pub mod atomic;
+pub mod base64;
 pub mod clock;
 pub mod digest;
 pub mod field;

@@ -8,7 +8,7 @@ const FLOORS: [&[&str]; 8] = [
     &["types"],
     &["suite", "stats", "price", "cli"],
     &["dataset", "provider", "store", "gate", "local"],
-    &["scorer", "frame"],
+    &["scorer", "frame", "traffic"],
     &["engine", "report"],
     &["commands"],
     &["lib", "main"],

@@ -17,6 +17,7 @@ mod floors;
 mod gsm8k;
 mod hostile;
 mod http;
+mod import;
 #[cfg(feature = "local")]
 mod local;
 mod price_sources;

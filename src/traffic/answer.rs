@@ -1,0 +1,413 @@
+//! Bodies of answers, in whatever shape a log has them, as answers and failures. Pure. Whole bodies and streams of
+//! services go through the decoders of their dialects, so that a logged answer is read as a live one is.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+#[cfg(test)]
+use serde_json::json;
+use serde_json::{Map, Value};
+
+use crate::provider::sse::Parser;
+use crate::provider::{Anthropic, Dialect, Event, Gemini, Manner, OpenAiChat, OpenAiResponses, gathered};
+use crate::suite::spec::{MaxTokensField, Structured};
+use crate::traffic::messages;
+use crate::types::{Failure, Finish, Response, Usage};
+use crate::util::text::shorten;
+
+/// How much of a text of the log a failure keeps.
+const DETAIL: usize = 400;
+
+/// Which service's words an answer is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Chat,
+    Responses,
+    Anthropic,
+    Gemini,
+}
+
+fn dialect(shape: Shape) -> Box<dyn Dialect> {
+    // Nothing is asked, so it matters not how.
+    let manner = Manner { model: String::new(), is_streamed: true, structured: Structured::Off };
+    match shape {
+        Shape::Chat => Box::new(OpenAiChat { manner, max_tokens_field: MaxTokensField::default() }),
+        Shape::Responses => Box::new(OpenAiResponses(manner)),
+        Shape::Anthropic => Box::new(Anthropic(manner)),
+        Shape::Gemini => Box::new(Gemini(manner)),
+    }
+}
+
+fn shape(fields: &Map<String, Value>) -> Option<Shape> {
+    let is_list = |name: &str| fields.get(name).is_some_and(Value::is_array);
+    if is_list("choices") {
+        return Some(Shape::Chat);
+    }
+    if is_list("output") && (fields.contains_key("object") || fields.contains_key("status")) {
+        return Some(Shape::Responses);
+    }
+    if is_list("content") && fields.get("type").and_then(Value::as_str) == Some("message") {
+        return Some(Shape::Anthropic);
+    }
+    is_list("candidates").then_some(Shape::Gemini)
+}
+
+/// The answer in a value: a body of a service, a message, a list of messages, or a text. `None` for what says nothing.
+pub fn of_value(value: &Value) -> Option<Result<Response, Failure>> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => {
+            let inner = text.trim_start().starts_with('{').then(|| serde_json::from_str::<Value>(text).ok()).flatten();
+            match inner.as_ref().and_then(Value::as_object).filter(|fields| shape(fields).is_some()) {
+                Some(fields) => of_object(fields),
+                None if text.is_empty() => None,
+                None => Some(Ok(Response { text: text.clone(), ..Response::default() })),
+            }
+        }
+        Value::Array(items) if items.is_empty() => None,
+        Value::Array(items) => of_messages(items),
+        Value::Object(fields) => of_object(fields),
+        Value::Bool(_) | Value::Number(_) => Some(Ok(Response { text: value.to_string(), ..Response::default() })),
+    }
+}
+
+fn of_object(fields: &Map<String, Value>) -> Option<Result<Response, Failure>> {
+    if fields.is_empty() {
+        return None;
+    }
+    if let Some(shape) = shape(fields) {
+        let body = serde_json::to_vec(&with_texts(fields)).ok()?;
+        // An answer without choices says nothing; that is no fault of the protocol.
+        let is_empty = fields.get("choices").and_then(Value::as_array).is_some_and(Vec::is_empty);
+        if is_empty && fields.get("error").is_none_or(Value::is_null) {
+            return None;
+        }
+        return Some(dialect(shape).decode_body(&body).map(gathered));
+    }
+    if let Some(error) = fields.get("error").filter(|error| !error.is_null() && **error != Value::Bool(false)) {
+        return Some(Err(Failure::Service { detail: message_of(error) }));
+    }
+    if fields.contains_key("role") || fields.contains_key("parts") || fields.contains_key("additional_kwargs") {
+        return of_messages(&[Value::Object(fields.clone())]);
+    }
+    if let Some(inner @ (Value::Object(_) | Value::Array(_))) =
+        ["message", "messages", "content", "generations"].iter().find_map(|name| fields.get(*name))
+    {
+        // Of a list of messages the last one is the answer.
+        let last = match inner {
+            Value::Array(items) => items.last(),
+            other => Some(other),
+        };
+        let mut answer = last.and_then(of_value)?;
+        if let Ok(answer) = &mut answer {
+            answer.usage = usage(&Value::Object(fields.clone())).updated(answer.usage);
+            answer.finish = answer.finish.or_else(|| finish(fields));
+        }
+        return Some(answer);
+    }
+    for name in ["text", "content", "completion", "output_text", "answer", "response"] {
+        if let Some(Value::String(text)) = fields.get(name) {
+            return Some(Ok(Response { text: text.clone(), ..Response::default() }));
+        }
+    }
+    // What the application made of the answer.
+    Some(Ok(Response { text: Value::Object(fields.clone()).to_string(), ..Response::default() }))
+}
+
+/// A body whose arguments of calls are texts, as services write them: some logs have opened them.
+fn with_texts(fields: &Map<String, Value>) -> Cow<'_, Map<String, Value>> {
+    let is_opened = |item: &Value| item.get("arguments").is_some_and(|value| !value.is_string() && !value.is_null());
+    let items = fields.get("output").and_then(Value::as_array);
+    if !items.is_some_and(|items| items.iter().any(is_opened)) {
+        return Cow::Borrowed(fields);
+    }
+    let mut fields = fields.clone();
+    for item in fields.get_mut("output").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(arguments) = item.get_mut("arguments").filter(|value| !value.is_string() && !value.is_null()) {
+            *arguments = Value::String(arguments.to_string());
+        }
+    }
+    Cow::Owned(fields)
+}
+
+fn of_messages(items: &[Value]) -> Option<Result<Response, Failure>> {
+    let read = messages::read(&Value::Array(items.to_vec()))?;
+    let mut answer = messages::answer(&read.messages);
+    answer.finish = items.iter().rev().filter_map(Value::as_object).find_map(finish);
+    Some(Ok(answer))
+}
+
+fn finish(fields: &Map<String, Value>) -> Option<Finish> {
+    let word = ["finish_reason", "stop_reason", "finishReason", "done_reason"];
+    word.iter().find_map(|name| fields.get(*name)?.as_str()).map(finish_of)
+}
+
+/// A reason for stopping in the words of any service.
+pub fn finish_of(word: &str) -> Finish {
+    match word.to_ascii_lowercase().as_str() {
+        "stop" | "end_turn" | "stop_sequence" | "complete" | "completed" => Finish::Stop,
+        "length" | "max_tokens" | "max_output_tokens" => Finish::Length,
+        "tool_calls" | "tool_use" | "tool_call" | "function_call" | "tool" => Finish::Tool,
+        "content_filter" | "safety" | "refusal" => Finish::Filter,
+        _ => Finish::Other,
+    }
+}
+
+/// The answer in the bytes of a body: JSON, or a stream of server-sent events. `None` for an empty one.
+pub fn of_bytes(bytes: &[u8]) -> Option<Result<Response, Failure>> {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.trim();
+    if text.is_empty() {
+        return None;
+    }
+    if text.starts_with("data:") || text.starts_with("event:") || text.starts_with(':') {
+        return Some(of_stream(text));
+    }
+    match serde_json::from_str::<Value>(text) {
+        Ok(value) => of_value(&value),
+        Err(error) if error.is_eof() => Some(Err(Failure::Cut { detail: "the log has only a part of it".to_owned() })),
+        Err(_) => Some(Err(Failure::Protocol { detail: format!("no JSON: {}", shorten(text, 120)) })),
+    }
+}
+
+/// Whether a body is a stream of server-sent events.
+pub fn is_stream(bytes: &[u8]) -> bool {
+    let text = bytes.trim_ascii_start();
+    text.starts_with(b"data:") || text.starts_with(b"event:")
+}
+
+fn of_stream(text: &str) -> Result<Response, Failure> {
+    let shape = if text.contains("\"message_start\"") {
+        Shape::Anthropic
+    } else if text.contains("\"response.created\"") || text.contains("\"response.output_text.delta\"") {
+        Shape::Responses
+    } else if text.contains("\"candidates\"") {
+        Shape::Gemini
+    } else {
+        Shape::Chat
+    };
+    let mut decoder = dialect(shape).decoder();
+    let mut parser = Parser::default();
+    let mut events: Vec<Event> = Vec::new();
+    let mut failure = None;
+    let fed = parser.feed(format!("{text}\n\n").as_bytes(), |frame| match decoder.frame(frame) {
+        Ok(more) => {
+            events.extend(more);
+            if decoder.is_done() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+        Err(error) => {
+            failure = Some(error);
+            ControlFlow::Break(())
+        }
+    });
+    if let Err(error) = fed {
+        failure = Some(Failure::Protocol { detail: error.to_string() });
+    }
+    let answer = gathered(events);
+    match (failure, decoder.end()) {
+        (Some(failure), _) => Err(failure),
+        (None, Ok(())) => Ok(answer),
+        // Some recorders leave out the last event; a reason for stopping says that it was whole.
+        (None, Err(_)) if answer.finish.is_some() => Ok(answer),
+        (None, Err(_)) => Err(Failure::Cut { detail: "the logged stream ends before the answer does".to_owned() }),
+    }
+}
+
+/// The failure of an HTTP status; `None` for a good one.
+pub fn failure_of(status: u16, body: &[u8]) -> Option<Failure> {
+    if (200..400).contains(&status) {
+        return None;
+    }
+    let said = dialect(Shape::Chat).error_message(body);
+    let detail = shorten(&said.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned()), DETAIL);
+    Some(match status {
+        429 => Failure::RateLimited { detail },
+        0 => Failure::Connection { detail },
+        _ => Failure::Status { status, detail },
+    })
+}
+
+/// What a log says of an error, whatever its shape.
+pub fn message_of(error: &Value) -> String {
+    let said = match error {
+        Value::Object(fields) => {
+            ["message", "error_message", "msg", "detail", "error"].iter().find_map(|name| fields.get(*name)?.as_str())
+        }
+        other => other.as_str(),
+    };
+    shorten(&said.map_or_else(|| error.to_string(), str::to_owned), DETAIL)
+}
+
+/// Token counts by any of the names that logs have for them.
+pub fn usage(value: &Value) -> Usage {
+    let nested = ["usage", "usage_metadata", "usageMetadata", "token_usage", "usage_details", "usageDetails"];
+    if let Some(inner) = nested.iter().find_map(|name| value.get(*name)).filter(|inner| inner.is_object()) {
+        return usage(inner);
+    }
+    let count = |places: &[&str]| places.iter().find_map(|place| count(value, place));
+    let mut usage = Usage {
+        input_tokens: count(&[
+            "/prompt_tokens",
+            "/input_tokens",
+            "/input",
+            "/promptTokens",
+            "/inputTokens",
+            "/prompt_token_count",
+            "/promptTokenCount",
+            "/inputUsage",
+        ]),
+        cached_input_tokens: count(&[
+            "/prompt_tokens_details/cached_tokens",
+            "/input_tokens_details/cached_tokens",
+            "/cache_read_input_tokens",
+            "/input_cache_read",
+            "/input_cached_tokens",
+            "/cache_read.input_tokens",
+            "/prompt_details.cache_read",
+            "/cached_content_token_count",
+            "/prompt_cache_read_tokens",
+        ]),
+        cache_write_tokens: count(&[
+            "/cache_creation_input_tokens",
+            "/input_cache_creation",
+            "/cache_creation.input_tokens",
+            "/prompt_cache_write_tokens",
+        ]),
+        output_tokens: count(&[
+            "/completion_tokens",
+            "/output_tokens",
+            "/output",
+            "/completionTokens",
+            "/outputTokens",
+            "/candidates_token_count",
+            "/candidatesTokenCount",
+            "/outputUsage",
+        ]),
+        reasoning_tokens: count(&[
+            "/completion_tokens_details/reasoning_tokens",
+            "/output_tokens_details/reasoning_tokens",
+            "/output_reasoning",
+            "/output_reasoning_tokens",
+            "/reasoning.output_tokens",
+            "/completion_details.reasoning",
+            "/thoughts_token_count",
+        ]),
+        ..Usage::default()
+    };
+    // Langfuse keeps the parts of a count beside it; whether inside or apart, the total tells.
+    if let (Some(total), Some(input), Some(output)) = (count(&["/total"]), usage.input_tokens, usage.output_tokens)
+        && let Some(fields) = value.as_object()
+    {
+        let parts = |prefix: &str| -> u64 {
+            let own = fields.iter().filter(|(key, _)| key.starts_with(prefix));
+            own.filter_map(|(_, value)| value.as_u64()).fold(0, u64::saturating_add)
+        };
+        let (more_in, more_out) = (parts("input_"), parts("output_"));
+        let all = [input, output, more_in, more_out].into_iter().fold(0, u64::saturating_add);
+        if more_in + more_out > 0 && all == total {
+            usage.input_tokens = Some(input + more_in);
+            usage.output_tokens = Some(output + more_out);
+        }
+    }
+    usage
+}
+
+fn count(value: &Value, place: &str) -> Option<u64> {
+    let number = match value.pointer(place)? {
+        Value::String(text) => text.trim().parse::<f64>().ok()?,
+        other => other.as_f64()?,
+    };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range")]
+    (number.fract() == 0.0 && (0.0..9e15).contains(&number)).then_some(number as u64)
+}
+
+/// An answer of which only the tokens are known.
+pub fn of_tokens(usage: Usage) -> Response {
+    Response { usage, ..Response::default() }
+}
+
+/// The body of a chat completion around a message, for tests and for logs that keep the message alone.
+#[cfg(test)]
+pub fn completion(text: &str) -> Value {
+    json!({"id": "chatcmpl-1", "object": "chat.completion", "model": "gpt-x", "choices": [
+        {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(value: &Value) -> String {
+        of_value(value).unwrap().unwrap().text
+    }
+
+    #[test]
+    fn answers_of_many_shapes() {
+        let anthropic = json!({"type": "message", "role": "assistant", "content": [{"type": "text", "text": "ok"}],
+            "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}});
+        let responses = json!({"object": "response", "status": "completed", "output": [
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "ok"}]}]});
+        let gemini = json!({"candidates": [{"content": {"parts": [{"text": "ok"}]}, "finishReason": "STOP"}]});
+        for value in [
+            completion("ok"),
+            json!(completion("ok").to_string()),
+            anthropic,
+            responses,
+            gemini,
+            json!("ok"),
+            json!({"role": "assistant", "content": "ok"}),
+            json!([{"role": "assistant", "content": "ok", "finish_reason": "stop"}]),
+            json!({"content": {"parts": [{"text": "ok"}], "role": "model"}, "finish_reason": "STOP"}),
+            json!({"messages": [{"type": "human", "content": "q"}, {"type": "ai", "content": "ok"}]}),
+            json!({"completion": "ok"}),
+        ] {
+            assert_eq!(text(&value), "ok", "{value}");
+        }
+        let opened = json!({"object": "response", "output": [
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": {"x": 1}}]});
+        assert_eq!(of_value(&opened).unwrap().unwrap().tool_calls[0].arguments, "{\"x\":1}");
+        assert_eq!(text(&json!({"label": "x"})), "{\"label\":\"x\"}");
+        for nothing in [json!(null), json!({}), json!(""), json!([]), json!({"choices": []})] {
+            assert!(of_value(&nothing).is_none(), "{nothing}");
+        }
+        assert!(matches!(of_value(&json!({"error": {"message": "no"}})), Some(Err(Failure::Service { .. }))));
+    }
+
+    #[test]
+    fn streams_are_put_together_and_cut_ones_are_failures() {
+        let chunk = |delta: Value, finish: Value| {
+            format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}))
+        };
+        let begun = chunk(json!({"content": "o"}), Value::Null) + &chunk(json!({"content": "k"}), Value::Null);
+        let whole = format!("{begun}{}data: [DONE]\n\n", chunk(json!({}), json!("stop")));
+        assert!(is_stream(whole.as_bytes()));
+        assert_eq!(of_bytes(whole.as_bytes()).unwrap().unwrap().text, "ok");
+        assert!(matches!(of_bytes(begun.as_bytes()), Some(Err(Failure::Cut { .. }))));
+        assert!(matches!(of_bytes(b"{\"choices\": [{"), Some(Err(Failure::Cut { .. }))));
+        assert!(matches!(of_bytes(b"<html>"), Some(Err(Failure::Protocol { .. }))));
+        assert!(of_bytes(b" \n").is_none());
+    }
+
+    #[test]
+    fn statuses_become_failures() {
+        assert_eq!(failure_of(200, b""), None);
+        let body = b"{\"error\": {\"message\": \"slow down\"}}";
+        assert_eq!(failure_of(429, body), Some(Failure::RateLimited { detail: "slow down".to_owned() }));
+        assert_eq!(failure_of(500, b"x"), Some(Failure::Status { status: 500, detail: "x".to_owned() }));
+    }
+
+    #[test]
+    fn counts_of_many_names() {
+        let of = |value: Value| {
+            let usage = usage(&value);
+            (usage.input_tokens, usage.cached_input_tokens, usage.output_tokens)
+        };
+        assert_eq!(of(json!({"usage": {"prompt_tokens": 9, "completion_tokens": 3}})), (Some(9), None, Some(3)));
+        let apart = json!({"input": 9, "input_cached_tokens": 5, "output": 3, "total": 17});
+        assert_eq!(of(apart), (Some(14), Some(5), Some(3)));
+        let inside = json!({"input": 14, "input_cached_tokens": 5, "output": 3, "total": 17});
+        assert_eq!(of(inside), (Some(14), Some(5), Some(3)));
+        assert_eq!(of(json!({"input": "9", "output": -3})), (Some(9), None, None));
+    }
+}

@@ -1,0 +1,85 @@
+//! The user's own rules, one a line: `name: regex`, or a JSON pointer to a field that goes as a whole.
+
+use std::path::Path;
+
+use regex::RegexBuilder;
+
+use crate::traffic::redact::rules::{self, Rule};
+use crate::types::{Fault, Faults, Place};
+
+/// How large a pattern may become.
+const PATTERN_BYTES: usize = 8 << 20;
+
+/// Rules of a file.
+#[derive(Debug, Default)]
+pub struct Custom {
+    /// Patterns.
+    pub rules: Vec<Rule>,
+    /// Pointers, as their parts.
+    pub pointers: Vec<Vec<String>>,
+}
+
+/// Reads the user's rules. Empty lines and those that begin with `#` say nothing.
+///
+/// # Errors
+/// Every line that is no rule, with its number and what to do.
+pub fn custom(text: &str, file: &Path) -> Result<Custom, Faults> {
+    let mut all = Custom::default();
+    let mut faults = Faults::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        let place = Place::line(file, index as u64 + 1);
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(pointer) = line.strip_prefix('/') {
+            let parts = pointer.split('/').map(|part| part.replace("~1", "/").replace("~0", "~"));
+            all.pointers.push(parts.collect());
+            continue;
+        }
+        let Some((name, pattern)) = line.split_once(':') else {
+            let help = "a line is `name: regex`, or a JSON pointer such as `/metadata/email`; `*` in it is any field";
+            faults.push(Fault::new(place, "no rule").help(help));
+            continue;
+        };
+        let (name, pattern) = (name.trim(), pattern.trim());
+        let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !is_name || pattern.is_empty() {
+            faults.push(
+                Fault::new(place, "no rule").help("a name has letters, digits and `_`, and a pattern follows it"),
+            );
+            continue;
+        }
+        match RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).build() {
+            Ok(found) if found.is_match("") => {
+                faults.push(Fault::new(place, "the pattern matches the empty text").help("let it ask for a character"));
+            }
+            Ok(pattern) => {
+                let check = rules::whole;
+                all.rules.push(Rule { name: name.to_owned(), pattern, check, needs: &[], least_digits: 0 });
+            }
+            Err(error) => {
+                let said = error.to_string();
+                let why = said.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                faults.push(Fault::new(place, format!("no regular expression: {why}")));
+            }
+        }
+    }
+    faults.or(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_and_faults() {
+        let custom = custom("# ours\n\ncustomer: C-\\d{6}\n/metadata/*/e~1mail\n", Path::new("r")).unwrap();
+        assert_eq!((custom.rules.len(), custom.rules[0].name.as_str()), (1, "customer"));
+        assert_eq!(custom.pointers, [["metadata", "*", "e/mail"]]);
+        let faults = super::custom("nothing\nx: (\ny: a*\n: b\n", Path::new("r.txt")).unwrap_err().to_string();
+        for said in ["no rule\n  --> r.txt:1", "no regular expression", "matches the empty text", "r.txt:4"] {
+            assert!(faults.contains(said), "{said}\n{faults}");
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! Takes secrets, and what tells who somebody is, out of exchanges before they are written.
+//!
+//! Every text of an exchange is searched, keys of objects too; also JSON in texts, escapes, what is percent-encoded and
+//! what is in base64. What is found gets a placeholder that is the same for the same text within a conversation, so that
+//! an answer can still be seen to name what the question named. It is a net, not a proof: what has no shape (a name, an
+//! address, a password in a sentence) is not found.
+
+mod file;
+mod rules;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use regex::Regex;
+use serde_json::{Map, Value};
+
+use crate::traffic::redact::rules::{Candidate, Rule};
+use crate::util::base64;
+use crate::util::digest::Digest;
+
+pub use file::{Custom, custom};
+pub use rules::{PERSONAL, SECRETS};
+
+/// How deep texts are opened that hold other texts.
+const DEPTH: u32 = 3;
+
+/// Placeholders that are remembered, of all conversations together; of the oldest conversations they are forgotten.
+const REMEMBERED: usize = 400_000;
+
+/// Texts that rules need and that are this long are searched for all at once.
+const TELLING: usize = 3;
+
+/// The shortest run of base64 that is opened.
+const BASE64: usize = 24;
+
+/// Keys of objects whose values are secrets, whatever they look like, in lower case without `-` and `_`.
+const SECRET_KEYS: [&str; 22] = [
+    "authorization",
+    "proxyauthorization",
+    "apikey",
+    "xapikey",
+    "secret",
+    "secretkey",
+    "clientsecret",
+    "password",
+    "passwd",
+    "passphrase",
+    "accesstoken",
+    "refreshtoken",
+    "idtoken",
+    "sessiontoken",
+    "authtoken",
+    "privatekey",
+    "cookie",
+    "setcookie",
+    "awssecretaccesskey",
+    "secretaccesskey",
+    "bearertoken",
+    "credentials",
+];
+
+/// Which names of rules there are, and groups of them.
+///
+/// # Errors
+/// The name that is none.
+pub fn chosen(names: &[String]) -> Result<Vec<&'static str>, String> {
+    let mut all: Vec<&'static str> = Vec::new();
+    for name in names {
+        match name.as_str() {
+            "all" => all.extend(SECRETS.iter().chain(&PERSONAL)),
+            "secrets" => all.extend(SECRETS),
+            "personal" => all.extend(PERSONAL),
+            "none" => {}
+            name => match SECRETS.iter().chain(&PERSONAL).find(|known| **known == name) {
+                Some(known) => all.push(known),
+                None => return Err(name.to_owned()),
+            },
+        }
+    }
+    Ok(all)
+}
+
+/// The rules of an import, and what they have found so far in each conversation.
+#[derive(Debug, Default)]
+pub struct Redactor {
+    rules: Vec<Rule>,
+    /// Fields that are taken out as a whole, as the parts of their pointers; `*` is any.
+    pointers: Vec<Vec<String>>,
+    has_secrets: bool,
+    /// Of the texts that are searched.
+    shortest: usize,
+    /// Finds any of the longer texts that rules need, so that most texts are passed over at once.
+    needs: Option<Regex>,
+    known: HashMap<u64, Conversation>,
+    order: VecDeque<u64>,
+    remembered: usize,
+    current: Conversation,
+    counts: BTreeMap<String, u64>,
+}
+
+/// What was found in a conversation: digests of the texts, and their numbers.
+#[derive(Debug, Default)]
+struct Conversation {
+    numbers: HashMap<u64, u32>,
+    next: HashMap<String, u32>,
+}
+
+impl Redactor {
+    /// With the built-in rules of these names, and the user's own.
+    pub fn new(names: &[&str], custom: Custom) -> Redactor {
+        let has_own = !custom.rules.is_empty();
+        let mut rules = custom.rules;
+        rules.extend(rules::built_in(names));
+        let needs: Vec<String> = rules.iter().flat_map(|rule| rule.needs).map(|need| regex::escape(need)).collect();
+        let needs: Vec<&String> = needs.iter().filter(|need| need.len() >= TELLING).collect();
+        let needs = needs.iter().map(|need| need.as_str()).collect::<Vec<_>>().join("|");
+        Redactor {
+            // No built-in rule finds anything shorter; those of the user may.
+            shortest: if has_own { 1 } else { 6 },
+            needs: Regex::new(&needs).ok().filter(|_| !needs.is_empty()),
+            rules,
+            pointers: custom.pointers,
+            has_secrets: names.contains(&"assigned_secret"),
+            ..Redactor::default()
+        }
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.rules.is_empty() && self.pointers.is_empty()
+    }
+
+    /// Takes the fields that the user's pointers name out of a value.
+    pub fn remove_fields(&self, value: &mut Value) -> u64 {
+        self.pointers.iter().map(|pointer| remove(value, pointer)).sum()
+    }
+
+    /// Redacts an exchange in its JSON form; gives counts by rule. `conversation` decides which texts are the same.
+    pub fn exchange(&mut self, value: &mut Value, conversation: &str, is_alone: bool) -> BTreeMap<String, u64> {
+        let key = Digest::of(conversation.as_bytes()).low64();
+        self.current = self.known.remove(&key).unwrap_or_default();
+        let before = self.current.numbers.len();
+        if let Value::Object(fields) = value {
+            for (name, field) in fields.iter_mut() {
+                match name.as_str() {
+                    "evalctl" | "precision" | "texts" | "redactions" => {}
+                    // Ids join files and conversations: one that must go becomes another that is still one.
+                    "id" | "conversation" => self.id(field),
+                    _ => self.value(field, DEPTH),
+                }
+            }
+        }
+        if !is_alone && !self.current.numbers.is_empty() {
+            self.remembered += self.current.numbers.len() - before;
+            if before == 0 {
+                self.order.push_back(key);
+            }
+            self.known.insert(key, std::mem::take(&mut self.current));
+            while self.remembered > REMEMBERED
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.remembered -= self.known.remove(&oldest).map_or(0, |oldest| oldest.numbers.len());
+            }
+        }
+        std::mem::take(&mut self.counts)
+    }
+
+    fn id(&mut self, field: &mut Value) {
+        if let Value::String(id) = field
+            && self.text(id, DEPTH).is_some()
+        {
+            let digest = Digest::of(id.as_bytes()).to_string();
+            *field = Value::String(format!("r-{}", &digest[..16]));
+        }
+    }
+
+    fn value(&mut self, value: &mut Value, depth: u32) {
+        match value {
+            Value::String(text) => {
+                if let Some(clean) = self.text(text, depth) {
+                    *text = clean;
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.value(item, depth)),
+            Value::Object(fields) => self.fields(fields, depth),
+            // Numbers of cards may be numbers.
+            Value::Number(number) => {
+                let text = number.to_string();
+                if text.len() >= 13
+                    && text.bytes().all(|byte| byte.is_ascii_digit())
+                    && let Some(clean) = self.plain(&text)
+                {
+                    *value = Value::String(clean);
+                }
+            }
+            Value::Null | Value::Bool(_) => {}
+        }
+    }
+
+    fn fields(&mut self, fields: &mut Map<String, Value>, depth: u32) {
+        let has_bad_key = fields.keys().any(|key| key.len() >= 8 && self.finds(key));
+        if has_bad_key {
+            let own = std::mem::take(fields);
+            for (key, value) in own {
+                let clean = self.text(&key, depth).unwrap_or(key);
+                fields.insert(clean, value);
+            }
+        }
+        for (key, value) in fields.iter_mut() {
+            match value {
+                Value::String(text) if self.has_secrets && is_secret_key(key) && is_open(text) => {
+                    *text = self.placeholder("assigned_secret", &text.clone());
+                }
+                other => self.value(other, depth),
+            }
+        }
+    }
+
+    /// Whether any rule finds something.
+    fn finds(&self, text: &str) -> bool {
+        let digits = text.bytes().filter(u8::is_ascii_digit).count();
+        self.rules.iter().any(|rule| is_worth(rule, text, digits) && rule.pattern.is_match(text))
+            || text.contains('%')
+            || text.contains('\\')
+    }
+
+    /// The text without what must go; `None` when nothing must.
+    fn text(&mut self, text: &str, depth: u32) -> Option<String> {
+        if text.len() < self.shortest {
+            return None;
+        }
+        if depth > 0
+            && text.starts_with(['{', '['])
+            && text.contains('"')
+            && let Ok(mut inner @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str::<Value>(text)
+        {
+            let before = self.counts.values().sum::<u64>();
+            self.value(&mut inner, depth - 1);
+            return (self.counts.values().sum::<u64>() > before).then(|| inner.to_string());
+        }
+        let mut clean = self.plain(text);
+        if depth == 0 {
+            return clean;
+        }
+        for (mark, open) in [("\\", unescaped as fn(&str) -> Option<String>), ("%", unpercented)] {
+            let now = clean.as_deref().unwrap_or(text);
+            if now.contains(mark)
+                && let Some(opened) = open(now)
+                && let Some(found) = self.plain(&opened)
+            {
+                clean = Some(found);
+            }
+        }
+        let now = clean.as_deref().unwrap_or(text);
+        self.in_base64(now, depth).or(clean)
+    }
+
+    /// The rules, one after the other.
+    fn plain(&mut self, text: &str) -> Option<String> {
+        let mut clean: Option<String> = None;
+        let digits = text.bytes().filter(u8::is_ascii_digit).count();
+        let is_telling = self.needs.as_ref().is_none_or(|needs| needs.is_match(text));
+        let rules = std::mem::take(&mut self.rules);
+        for rule in &rules {
+            let now = clean.as_deref().unwrap_or(text);
+            let is_apart = !is_telling && !rule.needs.is_empty() && rule.needs.iter().all(|need| need.len() >= TELLING);
+            if !is_apart
+                && is_worth(rule, now, digits)
+                && let Some(next) = self.by_rule(rule, now)
+            {
+                clean = Some(next);
+            }
+        }
+        self.rules = rules;
+        clean
+    }
+
+    fn by_rule(&mut self, rule: &Rule, text: &str) -> Option<String> {
+        let mut out = String::new();
+        let mut done = 0;
+        for captures in rule.pattern.captures_iter(text) {
+            let Some(found) = captures.get(1).or_else(|| captures.get(0)) else { continue };
+            let (before, after) = (text[..found.start()].chars().next_back(), text[found.end()..].chars().next());
+            let candidate = Candidate { found: found.as_str(), before, after };
+            let Some(length) = (rule.check)(&candidate) else { continue };
+            out.push_str(&text[done..found.start()]);
+            done = found.start() + length;
+            out.push_str(&self.placeholder(&rule.name, &text[found.start()..done]));
+        }
+        if done == 0 {
+            return None;
+        }
+        out.push_str(&text[done..]);
+        Some(out)
+    }
+
+    /// Runs of base64 that hold a text in which something is found go as a whole.
+    fn in_base64(&mut self, text: &str, depth: u32) -> Option<String> {
+        if text.len() < BASE64 {
+            return None;
+        }
+        let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '-' | '_');
+        let mut out = String::new();
+        let mut done = 0;
+        for run in text.split(|c| !is_letter(c)).filter(|run| run.len() >= BASE64) {
+            let decoded = base64::decode(run).and_then(|bytes| String::from_utf8(bytes).ok());
+            let Some(inner) = decoded.filter(|inner| !inner.chars().any(|c| c.is_control() && !c.is_whitespace()))
+            else {
+                continue;
+            };
+            // What is found inside is counted by its own rule.
+            if self.text(&inner, depth - 1).is_some() {
+                let at = run.as_ptr() as usize - text.as_ptr() as usize;
+                out.push_str(&text[done..at]);
+                out.push_str(&self.placeholder("base64", run));
+                done = at + run.len();
+            }
+        }
+        (done > 0).then(|| out + &text[done..])
+    }
+
+    fn placeholder(&mut self, rule: &str, found: &str) -> String {
+        *self.counts.entry(rule.to_owned()).or_default() += 1;
+        let label = rule.to_ascii_uppercase();
+        let key = Digest::of(format!("{label}\0{}", found.to_lowercase()).as_bytes()).low64();
+        let Conversation { numbers, next } = &mut self.current;
+        let number = *numbers.entry(key).or_insert_with(|| {
+            let next = next.entry(label.clone()).or_default();
+            *next += 1;
+            *next
+        });
+        format!("[{label}_{number}]")
+    }
+}
+
+fn is_worth(rule: &Rule, text: &str, digits: usize) -> bool {
+    digits >= rule.least_digits && (rule.needs.is_empty() || rule.needs.iter().any(|need| text.contains(need)))
+}
+
+fn is_secret_key(key: &str) -> bool {
+    let plain: String = key.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).collect();
+    SECRET_KEYS.contains(&plain.to_ascii_lowercase().as_str())
+}
+
+/// Whether something stands there that is no placeholder yet.
+fn is_open(text: &str) -> bool {
+    !(text.trim().is_empty() || text.starts_with('[') && text.ends_with(']'))
+}
+
+/// A text without the escapes of JSON; `None` when it has none of those that hide something.
+fn unescaped(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut has_changed = false;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        let tail = &rest[at + 1..];
+        let hex = tail.strip_prefix('u').and_then(|tail| tail.get(..4));
+        let code = hex.and_then(|hex| u32::from_str_radix(hex, 16).ok()).and_then(char::from_u32);
+        if let Some(c) = code {
+            out.push(c);
+            rest = &tail[5..];
+            has_changed = true;
+            continue;
+        }
+        let c = tail.chars().next();
+        out.push(match c {
+            Some('n') => '\n',
+            Some('t') => '\t',
+            Some(c @ ('/' | '"' | '\\')) => c,
+            _ => {
+                out.push('\\');
+                rest = tail;
+                continue;
+            }
+        });
+        rest = &tail[1..];
+        has_changed = true;
+    }
+    out.push_str(rest);
+    has_changed.then_some(out)
+}
+
+/// A text without percent-encoding; `None` when it has none.
+fn unpercented(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    let mut has_changed = false;
+    while let Some((&byte, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        let code = hex.filter(|_| byte == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match code {
+            Some(code) => {
+                bytes.push(code);
+                rest = &tail[2..];
+                has_changed = true;
+            }
+            None => {
+                bytes.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(bytes).ok().filter(|_| has_changed)
+}
+
+fn remove(value: &mut Value, pointer: &[String]) -> u64 {
+    let Some((head, tail)) = pointer.split_first() else { return 0 };
+    match value {
+        Value::Object(fields) if head == "*" => match tail {
+            [] => {
+                let count = fields.len() as u64;
+                fields.clear();
+                count
+            }
+            tail => fields.values_mut().map(|value| remove(value, tail)).sum(),
+        },
+        Value::Object(fields) if tail.is_empty() => u64::from(fields.shift_remove(head).is_some()),
+        Value::Object(fields) => fields.get_mut(head).map_or(0, |value| remove(value, tail)),
+        Value::Array(items) if head == "*" && !tail.is_empty() => items.iter_mut().map(|item| remove(item, tail)).sum(),
+        Value::Array(items) => match head.parse::<usize>().ok().and_then(|index| items.get_mut(index)) {
+            Some(item) if tail.is_empty() => {
+                *item = Value::Null;
+                1
+            }
+            Some(item) => remove(item, tail),
+            None => 0,
+        },
+        // Bodies may be texts of JSON.
+        Value::String(text) if text.starts_with('{') => match serde_json::from_str::<Value>(text) {
+            Ok(mut inner) => {
+                let count = remove(&mut inner, pointer);
+                if count > 0 {
+                    *text = inner.to_string();
+                }
+                count
+            }
+            Err(_) => 0,
+        },
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;

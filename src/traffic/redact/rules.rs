@@ -1,0 +1,372 @@
+//! What is looked for: keys and tokens of known shapes, and what tells who somebody is. Patterns find candidates; checks
+//! (Luhn, modulo 97, addresses that parse) keep the false ones out.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use regex::Regex;
+
+/// A rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name, by which it is chosen and counted.
+    pub name: String,
+    /// Finds candidates; what stands in its first group goes, or the whole where it has none.
+    pub pattern: Regex,
+    /// How many bytes of the candidate go, with the text before and after it; `None` when it is a false one.
+    pub check: fn(&Candidate<'_>) -> Option<usize>,
+    /// Texts of which one must be there, so that others need not be searched; empty for any text.
+    pub needs: &'static [&'static str],
+    /// Digits that a text must have.
+    pub least_digits: usize,
+}
+
+/// What a pattern found.
+#[derive(Debug)]
+pub struct Candidate<'a> {
+    /// The text.
+    pub found: &'a str,
+    /// The character before it.
+    pub before: Option<char>,
+    /// The character after it.
+    pub after: Option<char>,
+}
+
+/// Names of rules that go together.
+pub const SECRETS: [&str; 12] = [
+    "private_key",
+    "jwt",
+    "api_key",
+    "aws_key",
+    "google_key",
+    "github_token",
+    "slack_token",
+    "service_token",
+    "url_password",
+    "bearer",
+    "query_key",
+    "assigned_secret",
+];
+/// Names of the rules for what tells who somebody is.
+pub const PERSONAL: [&str; 5] = ["email", "iban", "card", "ip", "phone"];
+
+/// (name, pattern, check, needs, digits)
+type Row = (&'static str, &'static str, fn(&Candidate<'_>) -> Option<usize>, &'static [&'static str], usize);
+
+const ROWS: [Row; 23] = [
+    (
+        "private_key",
+        r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
+        whole,
+        &["PRIVATE KEY"],
+        0,
+    ),
+    ("jwt", r"(?-u:\b)eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*)?", whole, &["eyJ"], 0),
+    ("api_key", r"(?-u:\b)(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}", mixed, &["sk-", "pk-", "rk-"], 1),
+    ("api_key", r"(?-u:\b)[srp]k_(?:live|test|prod)_[A-Za-z0-9]{10,}", whole, &["k_live_", "k_test_", "k_prod_"], 0),
+    (
+        "aws_key",
+        r"(?-u:\b)(?:AKIA|ASIA|ABIA|ACCA|AIDA|AROA)[A-Z0-9]{16}(?-u:\b)",
+        whole,
+        &["AKIA", "ASIA", "ABIA", "ACCA", "AIDA", "AROA"],
+        0,
+    ),
+    ("google_key", r"(?-u:\b)AIza[A-Za-z0-9_-]{30,}", whole, &["AIza"], 0),
+    ("google_key", r"(?-u:\b)(?:ya29\.|GOCSPX-)[A-Za-z0-9_-]{16,}", whole, &["ya29.", "GOCSPX-"], 0),
+    (
+        "github_token",
+        r"(?-u:\b)(?:gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,})",
+        whole,
+        &["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"],
+        0,
+    ),
+    ("slack_token", r"(?-u:\b)(?:xox[a-z]|xapp|xwfp)-[A-Za-z0-9-]{10,}", whole, &["xox", "xapp-", "xwfp-"], 0),
+    (
+        "service_token",
+        r"(?-u:\b)(?:hf_|gsk_|xai-|pplx-|r8_|glpat-|npm_|pypi-|dop_v1_|shpat_|nvapi-|tgp_v1_|fw_|lsv2_(?:pt|sk)_|phc_|rpa_)[A-Za-z0-9_-]{16,}",
+        mixed,
+        &[
+            "hf_", "gsk_", "xai-", "pplx-", "r8_", "glpat-", "npm_", "pypi-", "dop_v1_", "shpat_", "nvapi-", "tgp_v1_",
+            "fw_", "lsv2_", "phc_", "rpa_",
+        ],
+        0,
+    ),
+    ("service_token", r"(?-u:\b)SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}", whole, &["SG."], 0),
+    ("service_token", r"(?-u:\b)(?:AC|SK)[0-9a-f]{32}(?-u:\b)", whole, &[], 1),
+    ("url_password", r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s:@]*:([^@\s/]+)@", whole, &["://"], 0),
+    (
+        "bearer",
+        r"(?i)(?-u:\b)(?:bearer|basic|token)\s+([A-Za-z0-9+/._~-]{16,}=*)",
+        mixed,
+        &["earer", "asic", "oken", "EARER", "ASIC", "OKEN"],
+        0,
+    ),
+    (
+        "query_key",
+        r#"(?i)[?&](?:api[-_]?key|key|token|access[-_]?token|auth|sig|signature|password|passwd|secret|client[-_]?secret|x-amz-[a-z-]+|code)=([^&\s"'#<>]{6,})"#,
+        not_placeholder,
+        &["="],
+        0,
+    ),
+    (
+        "assigned_secret",
+        r#"(?i)(?:api[-_ ]?key|secret|token|passwd|password|passwort|pwd|access[-_ ]?key|account[-_ ]?key|authorization)["']?\s*(?:[:=]|is)\s*["']?([^\s"',;&<>()\[\]{}]{6,})"#,
+        mixed,
+        &["=", ":", " is "],
+        0,
+    ),
+    (
+        "email",
+        r"[\p{L}\p{N}_%+](?:[\p{L}\p{N}._%+'-]*)@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]*[\p{L}\p{N}])?\.)+(?:xn--[A-Za-z0-9-]+|\p{L}{2,})",
+        whole,
+        &["@"],
+        0,
+    ),
+    (
+        "email",
+        r"(?i)(?-u:\b)[A-Za-z0-9._%+-]+\s?[\[({]\s?at\s?[\])}]\s?[A-Za-z0-9-]+(?:\s?(?:[\[({]\s?dot\s?[\])}]|\.)\s?[A-Za-z0-9-]+)+",
+        whole,
+        &["at)", "at]", "at}", "AT)", "AT]", "at )", "at ]"],
+        0,
+    ),
+    (
+        "iban",
+        r"(?-u:\b)[A-Z]{2}[0-9]{2}(?:[ \x{A0}-]?[A-Z0-9]{4}){2,7}(?:[ \x{A0}-]?[A-Z0-9]{1,4})?(?-u:\b)",
+        iban,
+        &[],
+        10,
+    ),
+    ("card", r"[0-9](?:[ \x{A0}.-]?[0-9]){12,18}", card, &[], 13),
+    ("ip", r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}", ipv4, &["."], 4),
+    ("ip", r"[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}", ipv6, &[":"], 1),
+    (
+        "phone",
+        r"(?:\+[0-9]{1,3}(?:[ \x{A0}./-]?\(?[0-9]{1,5}\)?){2,6}|(?-u:\b)00[1-9][0-9]{0,2}(?:[ \x{A0}./-]\(?[0-9]{1,5}\)?){2,6}|\(?(?-u:\b)[0-9]{3}\)?[ \x{A0}.-][0-9]{3}[ \x{A0}.-][0-9]{4}(?-u:\b)|\(?(?-u:\b)0[0-9]{1,4}\)?[ \x{A0}/-][0-9]{3,8}(?:[ \x{A0}-][0-9]{1,5}){0,3}(?-u:\b)|(?-u:\b)0[0-9](?:[ \x{A0}.][0-9]{2}){4}(?-u:\b))",
+        phone,
+        &[],
+        8,
+    ),
+];
+
+/// The rules of these names, in the order in which they must be applied.
+pub fn built_in(names: &[&str]) -> Vec<Rule> {
+    let chosen = ROWS.iter().filter(|row| names.contains(&row.0));
+    let rule = |(name, pattern, check, needs, least_digits): &Row| Rule {
+        name: (*name).to_owned(),
+        pattern: Regex::new(pattern).expect("a test compiles all of them"),
+        check: *check,
+        needs,
+        least_digits: *least_digits,
+    };
+    chosen.map(rule).collect()
+}
+
+/// Takes all that a pattern found.
+pub fn whole(candidate: &Candidate<'_>) -> Option<usize> {
+    Some(candidate.found.len())
+}
+
+fn not_placeholder(candidate: &Candidate<'_>) -> Option<usize> {
+    (!candidate.found.starts_with('[')).then_some(candidate.found.len())
+}
+
+/// Keys have letters and digits; words behind `token:` have letters only.
+fn mixed(candidate: &Candidate<'_>) -> Option<usize> {
+    let found = candidate.found.trim_end_matches(['.', '!', '?']);
+    let is_key = found.chars().any(|c| c.is_ascii_digit()) && found.chars().any(char::is_alphabetic);
+    (is_key && !found.starts_with('[') && found.len() >= 6).then_some(found.len())
+}
+
+/// Whether a number stands by itself, not in a longer word.
+fn is_apart(candidate: &Candidate<'_>) -> bool {
+    let joins = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    !joins(candidate.before) && !joins(candidate.after)
+}
+
+fn digits(text: &str) -> impl DoubleEndedIterator<Item = u32> + '_ {
+    text.chars().filter_map(|c| c.to_digit(10))
+}
+
+/// ISO/IEC 7812-1, annex B: the check digit of Luhn.
+fn card(candidate: &Candidate<'_>) -> Option<usize> {
+    let is_issuer = matches!(digits(candidate.found).next(), Some(2..=6));
+    let sum: u32 = digits(candidate.found)
+        .rev()
+        .enumerate()
+        .map(|(place, digit)| if place % 2 == 0 { digit } else { digit * 2 / 10 + digit * 2 % 10 })
+        .sum();
+    let is_uniform = digits(candidate.found).all(|digit| Some(digit) == digits(candidate.found).next());
+    // What stands behind a dash is a part of an id.
+    let is_of_id = candidate.before == Some('-') || candidate.after == Some('-');
+    let is_card = is_issuer && sum.is_multiple_of(10) && !is_uniform && !is_of_id && is_apart(candidate);
+    is_card.then_some(candidate.found.len())
+}
+
+/// Lengths of IBANs by country (ISO 13616, registry of SWIFT), where letters behind one could be taken for a part of it.
+const IBAN_LENGTHS: [(&str, usize); 36] = [
+    ("AT", 20),
+    ("BE", 16),
+    ("BG", 22),
+    ("CH", 21),
+    ("CY", 28),
+    ("CZ", 24),
+    ("DE", 22),
+    ("DK", 18),
+    ("EE", 20),
+    ("ES", 24),
+    ("FI", 18),
+    ("FR", 27),
+    ("GB", 22),
+    ("GR", 27),
+    ("HR", 21),
+    ("HU", 28),
+    ("IE", 22),
+    ("IL", 23),
+    ("IS", 26),
+    ("IT", 27),
+    ("LI", 21),
+    ("LT", 20),
+    ("LU", 20),
+    ("LV", 21),
+    ("MC", 27),
+    ("MT", 31),
+    ("NL", 18),
+    ("NO", 15),
+    ("PL", 28),
+    ("PT", 25),
+    ("RO", 24),
+    ("SA", 24),
+    ("SE", 24),
+    ("SI", 19),
+    ("SK", 24),
+    ("TR", 26),
+];
+
+/// ISO 13616 and ISO/IEC 7064: modulo 97 is 1.
+fn iban(candidate: &Candidate<'_>) -> Option<usize> {
+    let country = candidate.found.get(..2)?;
+    let all: Vec<(usize, char)> = candidate.found.char_indices().filter(|(_, c)| c.is_ascii_alphanumeric()).collect();
+    let length = IBAN_LENGTHS.iter().find(|(code, _)| *code == country).map_or(all.len(), |(_, length)| *length);
+    let own = all.get(..length)?;
+    if own.len() < 15 || own.len() > 34 {
+        return None;
+    }
+    let turned = own[4..].iter().chain(&own[..4]);
+    let rest = turned.fold(0_u32, |rest, (_, c)| match c.to_digit(36) {
+        Some(digit @ 0..=9) => (rest * 10 + digit) % 97,
+        Some(letter) => (rest * 100 + letter) % 97,
+        None => rest,
+    });
+    (rest == 1).then(|| own.last().map_or(0, |(at, c)| at + c.len_utf8()))
+}
+
+fn ipv4(candidate: &Candidate<'_>) -> Option<usize> {
+    let address: Ipv4Addr = candidate.found.parse().ok()?;
+    let is_version = matches!(candidate.before, Some('v' | 'V' | '.' | '-'));
+    let is_nobody = address.is_loopback() || address.octets()[0] == 0 || address.is_broadcast();
+    (is_apart(candidate) && !is_version && !is_nobody).then_some(candidate.found.len())
+}
+
+fn ipv6(candidate: &Candidate<'_>) -> Option<usize> {
+    let found = candidate.found.trim_end_matches(':');
+    let found = if candidate.found.ends_with("::") { candidate.found } else { found };
+    let address: Ipv6Addr = found.parse().ok()?;
+    let groups = found.split(':').filter(|group| !group.is_empty()).count();
+    let is_apart = !candidate.before.is_some_and(|c| c.is_alphanumeric() || c == ':');
+    (groups >= 3 && !address.is_loopback() && is_apart).then_some(found.len())
+}
+
+/// ITU-T E.164: up to 15 digits.
+fn phone(candidate: &Candidate<'_>) -> Option<usize> {
+    let found = candidate.found.trim_end_matches(['(', ' ', '.', '-', '/']);
+    // A bracket that was opened before the number closes behind it.
+    let found = if found.contains('(') { found } else { found.trim_end_matches(')') };
+    let is_joined =
+        |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '='));
+    let ends_in_number = candidate.after.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let count = digits(found).count();
+    // Zeros alone, and days such as 01-01-2026, are no numbers of anybody.
+    let is_nobody = digits(found).all(|digit| digit == 0);
+    ((8..=15).contains(&count) && !is_joined(candidate.before) && !ends_in_number && !is_nobody).then_some(found.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hit(rule: &str, text: &str) -> Option<String> {
+        built_in(&[rule]).iter().find_map(|rule| {
+            rule.pattern.captures_iter(text).find_map(|captures| {
+                let found = captures.get(1).or(captures.get(0))?;
+                let before = text[..found.start()].chars().next_back();
+                let after = text[found.end()..].chars().next();
+                let length = (rule.check)(&Candidate { found: found.as_str(), before, after })?;
+                Some(found.as_str()[..length].to_owned())
+            })
+        })
+    }
+
+    #[test]
+    fn every_rule_is_known_by_name() {
+        let rules = built_in(&[SECRETS.as_slice(), PERSONAL.as_slice()].concat());
+        assert_eq!(rules.len(), ROWS.len());
+        for name in SECRETS.iter().chain(&PERSONAL) {
+            assert!(rules.iter().any(|rule| rule.name == *name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_found() {
+        let key = "a1B2c3D4e5F6g7H8i9J0";
+        for (rule, text, found) in [
+            ("api_key", format!("key sk-proj-{key}."), format!("sk-proj-{key}")),
+            ("api_key", format!("sk-ant-api03-{key}"), format!("sk-ant-api03-{key}")),
+            ("api_key", format!("sk_live_{key}"), format!("sk_live_{key}")),
+            ("aws_key", "id AKIAIOSFODNN7EXAMPLE,".into(), "AKIAIOSFODNN7EXAMPLE".into()),
+            ("google_key", format!("AIza{key}{key}"), format!("AIza{key}{key}")),
+            ("github_token", format!("ghp_{key}"), format!("ghp_{key}")),
+            ("slack_token", format!("xoxb-{key}"), format!("xoxb-{key}")),
+            ("service_token", format!("hf_{key}"), format!("hf_{key}")),
+            ("bearer", format!("Authorization: Bearer {key}"), key.into()),
+            ("query_key", format!("https://x.example/v1?key={key}&a=b"), key.into()),
+            ("url_password", "postgres://u:hunter2@db/x".into(), "hunter2".into()),
+            ("assigned_secret", "password: hunter2!".into(), "hunter2".into()),
+            ("email", "mail to Jörg.O'Neil+x@mail.bücher.example!".into(), "Jörg.O'Neil+x@mail.bücher.example".into()),
+            ("email", "jo (at) example (dot) com".into(), "jo (at) example (dot) com".into()),
+            ("iban", "DE89 3704 0044 0532 0130 00 AND MORE".into(), "DE89 3704 0044 0532 0130 00".into()),
+            ("card", "4111-1111-1111-1111".into(), "4111-1111-1111-1111".into()),
+            ("ip", "from 203.0.113.7:80".into(), "203.0.113.7".into()),
+            ("ip", "2001:db8::1:2".into(), "2001:db8::1:2".into()),
+            ("phone", "call +49 (30) 1234-5678 now".into(), "+49 (30) 1234-5678".into()),
+            ("phone", "(555) 010-4477".into(), "(555) 010-4477".into()),
+            ("phone", "030/1234567".into(), "030/1234567".into()),
+            ("phone", "01 23 45 67 89".into(), "01 23 45 67 89".into()),
+        ] {
+            assert_eq!(hit(rule, &text).as_deref(), Some(found.as_str()), "{rule}: {text}");
+        }
+        assert!(hit("jwt", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc-_1").is_some());
+        assert!(hit("private_key", "-----BEGIN RSA PRIVATE KEY-----\nAA\n-----END RSA PRIVATE KEY-----").is_some());
+    }
+
+    #[test]
+    fn what_is_left() {
+        for (rule, text) in [
+            ("api_key", "the sk-nearest-neighbour-method is slow"),
+            ("bearer", "bearer authentication-with-certificates"),
+            ("assigned_secret", "token: authentication"),
+            ("assigned_secret", "the secret is patience"),
+            ("email", "@decorator and a@b"),
+            ("iban", "DE00 3704 0044 0532 0130 00"),
+            ("card", "1234567890123456"),
+            ("card", "4111111111111112"),
+            ("card", "0000000000000000"),
+            ("card", "d-4111111111111111"),
+            ("ip", "version v1.2.3.4 and 127.0.0.1 and 999.1.1.1"),
+            ("ip", "std::fmt at 12:30:45"),
+            ("phone", "2026-03-01 10:00:00 and 1760000000"),
+            ("phone", "chatcmpl-555-010-4477-a"),
+            ("phone", "order 4711, 3.14159265, 12 000 000"),
+        ] {
+            assert_eq!(hit(rule, text), None, "{rule}: {text}");
+        }
+    }
+}
