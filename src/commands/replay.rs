@@ -19,7 +19,7 @@ use crate::commands::{World, estimate, finish, marking, print, show, source, wei
 use crate::engine::{Gaps, Health, Late, OnFull, Order, Pacing, Punctuality, Rules, Stop, Timetable};
 use crate::report::{Progress, ProgressKind, STOPPING};
 use crate::store::{Folder, Manifest, RecordReader, RecordWriter, StoreError};
-use crate::types::{Capture, Faults, Replay, Sink};
+use crate::types::{Capture, Fault, Faults, Replay, Sink};
 use crate::util::clock::Clock;
 use crate::util::text::visible;
 
@@ -43,7 +43,13 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
         capture: Some(capture.clone()),
         ..Options::default()
     };
-    let mut plan = plan::prepare(&source, &options, world.environment)?;
+    let mut plan = plan::prepare(&source, &options, world.environment).map_err(|faults| {
+        let is_empty = |fault: &Fault| fault.message.contains("`dataset.select.where` is true for none");
+        if faults.0.iter().any(is_empty) {
+            return CommandError::usage("nothing of the capture is left to replay", "look at `--from` and `--to`");
+        }
+        faults.into()
+    })?;
     if let Pacing::At { seed, .. } = &mut how.pacing {
         *seed = plan.suite.seed;
     }
