@@ -35,6 +35,8 @@ pub struct Endpoint {
     base_url: String,
     headers: BTreeMap<String, String>,
     auth: Auth,
+    /// Connections of its own: what one candidate's server does to them is no other's concern.
+    http: Http,
 }
 
 impl Endpoint {
@@ -64,7 +66,7 @@ impl Endpoint {
     /// # Errors
     /// When the address, a header or the key cannot be used.
     pub fn provider(&self, dialect: Box<dyn Dialect>) -> Result<HttpProvider, String> {
-        HttpProvider::new(&Http::shared(), dialect, &self.base_url, &self.headers, self.auth.clone())
+        HttpProvider::new(&self.http, dialect, &self.base_url, &self.headers, self.auth.clone())
     }
 }
 
@@ -163,7 +165,8 @@ impl Work<'_> {
     ) -> Option<Endpoint> {
         let auth = self.auth(preset, &base_url, service, spec, position);
         let headers = self.headers(spec, position);
-        let endpoint = Endpoint { preset, api, spec: service.clone(), base_url, headers: headers?, auth: auth? };
+        let (headers, auth, http) = (headers?, auth?, Http::default());
+        let endpoint = Endpoint { preset, api, spec: service.clone(), base_url, headers, auth, http };
         // Whether address, headers and key can be used at all.
         match endpoint.provider(endpoint.dialect(Structured::Off, None)) {
             Ok(_) => Some(endpoint),

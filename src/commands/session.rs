@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::cases::Cases;
 use crate::commands::plan::{Asked, Plan, Planned};
 use crate::commands::signals::Signals;
-use crate::engine::{self, Candidate, Health, Order, Pacing, Punctuality, Rules, Stop, Timed, Timetable, Turn};
+use crate::engine::{self, Candidate, Health, Host, Order, Pacing, Punctuality, Rules, Stop, Timed, Timetable, Turn};
 use crate::types::{Row, RunEvent, Sink, Task, TaskKey};
 
 /// Events that may wait to be written; the engine waits when there are more.
@@ -229,7 +229,8 @@ pub fn keep_time<T>(
 where
     T: Iterator<Item = Result<Timed, String>> + Send + 'static,
 {
-    let ended = beside(sinks, signals, |events, stop| engine::keep_time(lanes, how, rules, events, stop))?;
+    let ended =
+        beside(sinks, signals, |events, stop| engine::keep_time(lanes, Host::Threads, how, rules, events, stop))?;
     let health = ended.as_ref().map_or_else(Health::default, |(_, health)| *health);
     Ok((Ended::of(ended.map(|(why, _)| why)), health))
 }

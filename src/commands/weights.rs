@@ -300,7 +300,7 @@ impl Served {
     fn new(weights: &Weights, told: &Told, server: Arc<Server>) -> Result<Served, CommandError> {
         let manner = Manner { model: told.model.clone(), is_streamed: true, structured: weights.structured };
         let dialect = Box::new(OpenAiChat { manner, max_tokens_field: MaxTokensField::MaxTokens });
-        let http = HttpProvider::new(&Http::shared(), dialect, &told.ready, &BTreeMap::new(), Auth::None);
+        let http = HttpProvider::new(&Http::default(), dialect, &told.ready, &BTreeMap::new(), Auth::None);
         Ok(Served { http: http.map_err(CommandError::Internal)?, server })
     }
 }

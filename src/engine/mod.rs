@@ -25,7 +25,7 @@ pub use budget::FailureBudget;
 pub use closed::drive;
 pub use ledger::Ledger;
 pub use limits::Rates;
-pub use open::{Health, Late, OnFull, Order, Punctuality, Timed, Turn, keep_time};
+pub use open::{Health, Host, Late, OnFull, Order, Punctuality, Timed, Turn, keep_time};
 pub use pacing::{Gaps, Pacing, Timetable};
 pub use retry::{RetryRule, jitter};
 

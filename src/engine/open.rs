@@ -84,11 +84,19 @@ pub struct Punctuality {
     pub late: Late,
 }
 
-/// Whether the program itself could run.
+/// Where the schedules run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Host {
+    /// All on this runtime.
+    Here,
+    /// Each on a thread and a runtime of its own, so that the work which one candidate makes (thousands of connections
+    /// that are opened at once, say) holds back no other.
+    Threads,
+}
+
+/// Whether the program itself could run: of the schedule that fared worst.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Health {
-    /// When the first task was due at the earliest, by the run's clock.
-    pub started: Duration,
     /// The longest time for which it could not, beyond what it asked for.
     pub longest: Duration,
     /// How often it was kept from running for longer than [`Health::PAUSE`].
@@ -106,6 +114,7 @@ impl Health {
 /// Returns why it stopped early, if it did, and how the program fared.
 pub async fn keep_time<T>(
     lanes: Vec<(Candidate, T)>,
+    host: Host,
     how: Punctuality,
     rules: Rules,
     events: mpsc::Sender<RunEvent>,
@@ -118,19 +127,27 @@ where
     let start = shared.rules.clock.now() + HEAD_START;
     let mut schedules = JoinSet::new();
     let mut feeders = Vec::new();
+    let seen = Arc::new(Mutex::new(Health::default()));
     for (candidate, tasks) in lanes {
         let (sender, ahead) = mpsc::channel(AHEAD);
         let feeding = Arc::clone(&shared);
         feeders.push(tokio::task::spawn_blocking(move || feed(tasks, &sender, &feeding)));
         let lane = Arc::new(Lane::new(candidate, Arc::clone(&shared), true));
-        schedules.spawn(schedule(lane, ahead, start, how));
+        let kept = schedule(lane, ahead, start, how, Arc::clone(&seen));
+        match host {
+            Host::Here => drop(schedules.spawn(kept)),
+            Host::Threads => {
+                let halting = Arc::clone(&shared);
+                schedules.spawn_blocking(move || {
+                    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                        Ok(runtime) => runtime.block_on(kept),
+                        Err(error) => halting.halt(Stop::Internal { fault: error.to_string() }),
+                    }
+                });
+            }
+        }
     }
-    let seen = Arc::new(Mutex::new(Health { started: start, ..Health::default() }));
-    // Ends when it is dropped.
-    let mut beside = JoinSet::new();
-    beside.spawn(pulse(shared.rules.clock, Arc::clone(&seen)));
     attend(schedules, &shared).await;
-    drop(beside);
     for feeder in feeders {
         if let Err(error) = feeder.await {
             shared.halt(Stop::Source { fault: error.to_string() });
@@ -144,15 +161,16 @@ where
 async fn pulse(clock: Clock, seen: Arc<Mutex<Health>>) {
     let mut ticks = tokio::time::interval(PULSE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last = clock.now();
+    let (mut last, mut pauses) = (clock.now(), 0);
     loop {
         ticks.tick().await;
         let now = clock.now();
         let beyond = now.saturating_sub(last).saturating_sub(PULSE);
         last = now;
+        pauses += u64::from(beyond > Health::PAUSE);
         let mut health = seen.lock().unwrap_or_else(PoisonError::into_inner);
         health.longest = health.longest.max(beyond);
-        health.pauses += u64::from(beyond > Health::PAUSE);
+        health.pauses = health.pauses.max(pauses);
     }
 }
 
@@ -174,7 +192,16 @@ where
 }
 
 /// Sends the tasks of one candidate at their times.
-async fn schedule(lane: Arc<Lane>, mut ahead: mpsc::Receiver<Timed>, start: Duration, how: Punctuality) {
+async fn schedule(
+    lane: Arc<Lane>,
+    mut ahead: mpsc::Receiver<Timed>,
+    start: Duration,
+    how: Punctuality,
+    seen: Arc<Mutex<Health>>,
+) {
+    // Ends when it is dropped.
+    let mut beside = JoinSet::new();
+    beside.spawn(pulse(lane.shared.rules.clock, seen));
     let clock = lane.shared.rules.clock;
     let stop = lane.shared.stop.clone();
     let pool = how.max_in_flight.map(|places| Arc::new(Semaphore::new(places)));
@@ -409,7 +436,7 @@ mod tests {
                 ledger: self.cap_usd.map(|cap| Ledger::new(cap.into(), 0.into())),
             };
             let (sender, mut events) = mpsc::channel(1 << 20);
-            keep_time(fleet, self.how, rules, sender, CancellationToken::new()).await;
+            keep_time(fleet, Host::Here, self.how, rules, sender, CancellationToken::new()).await;
             let mut records = Vec::new();
             while let Ok(event) = events.try_recv() {
                 if let RunEvent::Recorded { candidate, record, .. } = event {

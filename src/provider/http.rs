@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -43,7 +43,8 @@ const LINGER: Duration = Duration::from_millis(50);
 const RESERVED: [&str; 7] =
     ["connection", "content-encoding", "content-length", "te", "trailer", "transfer-encoding", "upgrade"];
 
-/// The connections that all candidates share. Nothing is set up before the first candidate needs it.
+/// The connections of a candidate. Nothing is set up before it needs them. No two candidates share them: thousands that
+/// one server keeps waiting would be looked through for each request to another.
 ///
 /// Proxies are taken from the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), but never for a loopback address.
 /// Certificates are the system's; for `http:` addresses none are read, so an `https:` proxy cannot be used for those.
@@ -58,12 +59,6 @@ struct Reach {
 }
 
 impl Http {
-    /// The process's connections.
-    pub fn shared() -> Http {
-        static SHARED: OnceLock<Http> = OnceLock::new();
-        SHARED.get_or_init(Http::default).clone()
-    }
-
     fn client(&self, url: &Url) -> Result<Client, String> {
         let reach = Reach { is_loopback: is_loopback_host(url), is_tls: url.scheme() == "https" };
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -104,7 +104,7 @@ async fn the_query_of_a_base_url_is_kept_and_credentials_in_it_are_refused() {
     let server = Server::new(completion("hi"));
     let new = |url: &str| {
         let dialect = Box::new(chat(true));
-        HttpProvider::new(&Http::shared(), dialect, url, &BTreeMap::new(), Auth::None)
+        HttpProvider::new(&Http::default(), dialect, url, &BTreeMap::new(), Auth::None)
     };
     ask(&new(&format!("{}/?api-version=1#x", server.url())).unwrap()).await.outcome.unwrap();
     let seen = &server.requests()[0];
