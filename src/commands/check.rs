@@ -9,7 +9,7 @@ use crate::commands::{World, estimate, pricing, print, source, weights};
 use crate::gate::{self, Bar};
 use crate::stats;
 use crate::suite::spec::{self, CandidateSpec, Structured};
-use crate::types::Faults;
+use crate::types::{Ability, Faults};
 use crate::util::text::visible;
 
 /// Discordance that the sizes are worked out for: the share of samples that two models mark differently.
@@ -91,13 +91,25 @@ fn line(out: &mut String, text: &str) {
     let _ = writeln!(out, "{text}");
 }
 
+fn ability_of(structured: Structured) -> Ability {
+    match structured {
+        Structured::JsonObject => Ability::JsonObject,
+        Structured::Tool => Ability::SchemaAsTool,
+        Structured::Prompt => Ability::SchemaInWords,
+        Structured::Auto | Structured::JsonSchema | Structured::Off => Ability::JsonSchema,
+    }
+}
+
 /// How a service is asked for the schema, and who says that it can be.
 fn structured(candidate: &Planned, spec: &CandidateSpec, has_schema: bool) -> Option<String> {
     let dialect = candidate.dialect.as_ref().filter(|_| has_schema)?;
     let way = spec::name_of(dialect.manner().structured);
     Some(match (&candidate.probe, spec.structured == Structured::Auto) {
         (_, false) => format!("`{way}`, as the suite says"),
-        (Some(probe), true) => format!("`{way}`, as the probe of {} found", probe.asked),
+        (Some(probe), true) if probe.does(ability_of(dialect.manner().structured)) == Some(true) => {
+            format!("`{way}`, as the probe of {} found", probe.asked)
+        }
+        (Some(probe), true) => format!("`{way}`; the probe of {} saw no way to hold", probe.asked),
         (None, true) => format!("`{way}`, as the service describes it; `evalctl probe` asks it"),
     })
 }

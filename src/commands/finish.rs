@@ -9,10 +9,12 @@ use crate::commands::marking::Marked;
 use crate::commands::note;
 use crate::commands::plan::{LOGGED, Plan, Planned};
 use crate::commands::pricing;
+use crate::commands::weights::Weights as LocalWeights;
 use crate::frame::{RunFrame, Timekeeper};
 use crate::gate;
 use crate::report::{self, Answerer, Frontmatter, Note, Report, Weights};
 use crate::store::{Manifest, StoreError};
+use crate::suite::spec;
 use crate::types::{PriceOrigin, Replay, ReplayReport, Summary};
 use crate::util::atomic;
 
@@ -81,8 +83,11 @@ fn is_time(metric: &str) -> bool {
 /// How the candidates of a replay kept their times.
 fn kept(replay: &Replay, plan: &Plan, keepers: Vec<Timekeeper>) -> ReplayReport {
     let asked = plan.candidates.iter().zip(keepers).filter(|(candidate, _)| &*candidate.id != LOGGED);
-    let candidates =
-        asked.map(|(candidate, keeper)| keeper.finish(&candidate.id, replay.max_in_flight, replay.pauses)).collect();
+    let candidates = asked.map(|(candidate, keeper)| {
+        let pauses = replay.pauses.get(&*candidate.id).copied().unwrap_or(0);
+        keeper.finish(&candidate.id, replay.max_in_flight, pauses)
+    });
+    let candidates = candidates.collect();
     ReplayReport {
         capture: replay.capture.shown.clone(),
         pacing: replay.pacing.clone(),
@@ -187,11 +192,22 @@ fn notes(manifest: &Manifest, plan: &Plan, summary: &Summary, marked: &Marked) -
     notes
 }
 
+/// What a candidate is asked with: its parameters, and how it is asked for a schema, where there is one.
+fn asked_with(candidate: &Planned, has_schema: bool) -> Value {
+    let mut params = serde_json::to_value(&*candidate.params).unwrap_or_default();
+    let of_service = candidate.dialect.as_ref().map(|dialect| dialect.manner().structured);
+    let structured = of_service.or_else(|| candidate.weights.as_ref().map(LocalWeights::structured));
+    if let (Some(params), Some(structured), true) = (params.as_object_mut(), structured, has_schema) {
+        params.insert("structured".to_owned(), spec::name_of(structured).into());
+    }
+    params
+}
+
 /// Which parameters the candidates that are asked were not given alike.
 fn different_parameters(plan: &Plan) -> Option<Note> {
     let asked = plan.candidates.iter().filter(|candidate| candidate.is_asked);
     let asked: Vec<(&str, Value)> =
-        asked.map(|candidate| (&*candidate.id, serde_json::to_value(&*candidate.params).unwrap_or_default())).collect();
+        asked.map(|candidate| (&*candidate.id, asked_with(candidate, plan.suite.output.is_some()))).collect();
     let mut names: Vec<&String> =
         asked.iter().filter_map(|(_, params)| params.as_object()).flat_map(Map::keys).collect();
     names.sort();

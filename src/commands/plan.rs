@@ -344,8 +344,10 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
         put_into(&mut suite, capture);
     }
     faults.0.extend(suite::check(&document, &suite).0);
+    let is_open = suite.candidates.iter().any(|candidate| candidate.structured == Structured::Auto);
     let stored = match &options.probes {
         Some(_) => Vec::new(),
+        None if !is_open => Vec::new(),
         None => store::read_probes(&suite_folder(&suite.name)).unwrap_or_else(|error| {
             faults.push(Fault::new(Place::default(), error.to_string()));
             Vec::new()

@@ -16,8 +16,8 @@ use crate::commands::{World, print, source};
 use crate::engine::{RetryRule, jitter};
 use crate::price;
 use crate::provider::{Attempted, Dialect, Refusal, collect};
-use crate::store;
-use crate::suite::spec;
+use crate::store::ProbeFile;
+use crate::suite::spec::{self, Api};
 use crate::types::{Ability, Failure, Finding, Probe, Response, Shown};
 use crate::util::clock::{self, Clock};
 use crate::util::secret::Redactor;
@@ -28,6 +28,9 @@ const RETRIES: u32 = 3;
 
 /// Time that a question may take: a suite's own limit may be minutes, and a probe is waited for.
 const LONGEST: Duration = Duration::from_secs(60);
+
+/// Questions in a row that are not answered in time before the others are not asked any more.
+const PATIENCE: u32 = 2;
 
 /// Characters of what a service said that are kept and shown.
 const DETAIL: usize = 160;
@@ -42,8 +45,13 @@ const SHOWN: usize = 10;
 /// Everything that is wrong with the suite, before anything is sent; when the file of probes cannot be written.
 pub fn probe(args: &ProbeArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
     let source = source(&args.suite)?;
-    let options =
-        Options { candidates: args.candidates.clone(), is_live: true, is_unjudged: true, ..Options::default() };
+    let options = Options {
+        candidates: args.candidates.clone(),
+        is_live: true,
+        is_unjudged: true,
+        probes: Some(Vec::new()),
+        ..Options::default()
+    };
     let plan = plan::prepare(&source, &options, world.environment)?;
     let is_wanted = |candidate: &&Planned| {
         args.candidates.is_empty() || args.candidates.iter().any(|wanted| **wanted == *candidate.id)
@@ -57,6 +65,9 @@ pub fn probe(args: &ProbeArgs, world: &mut World<'_>) -> Result<u8, CommandError
     if services.is_empty() {
         return Err(CommandError::usage("there is no service among the candidates to probe", "name one, or none"));
     }
+    // What is paid for must have a place to stay.
+    let file = ProbeFile::take(&plan::suite_folder(&plan.suite.name))
+        .map_err(|error| CommandError::usage(error.to_string(), "make the folder one that can be written to"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -64,8 +75,6 @@ pub fn probe(args: &ProbeArgs, world: &mut World<'_>) -> Result<u8, CommandError
     let asked = services.iter().map(|(candidate, endpoint)| Asking::new(candidate, endpoint, &plan).all());
     let found: Vec<Result<Probe, String>> = runtime.block_on(join_all(asked));
     let probes: Vec<Probe> = found.iter().filter_map(|found| found.as_ref().ok().cloned()).collect();
-    let folder = plan::suite_folder(&plan.suite.name);
-    let path = if probes.is_empty() { None } else { Some(store::write_probes(&folder, &probes)?) };
     if args.json {
         let json = serde_json::to_string_pretty(&probes).map_err(|error| CommandError::Internal(error.to_string()))?;
         print(world, format!("{json}\n").as_bytes())?;
@@ -83,7 +92,8 @@ pub fn probe(args: &ProbeArgs, world: &mut World<'_>) -> Result<u8, CommandError
             let _ = writeln!(world.err, "`{}` could not be probed: {}", visible(&candidate.id), visible(why));
         }
     }
-    if let Some(path) = path {
+    if !probes.is_empty() {
+        let path = file.write(&probes)?;
         let _ = writeln!(world.err, "kept in {}: `structured: auto` goes by it", visible(&path.display().to_string()));
     }
     Ok(if probes.len() == found.len() { 0 } else { 3 })
@@ -131,6 +141,7 @@ impl<'a> Asking<'a> {
         for question in questions::bounds(api, &params) {
             match self.ask(&question).await {
                 Ok(findings) => self.note(findings),
+                // Perhaps it is the field that it does not know.
                 Err(failure @ Failure::Status { status: 400 | 422, .. }) => self.note(refused(&question, &failure)),
                 // Who does not answer the plainest question will not answer the others.
                 Err(failure) => return Err(failure.to_string()),
@@ -140,10 +151,19 @@ impl<'a> Asking<'a> {
                 break;
             }
         }
+        // Only chat completions have several names for it; elsewhere what is refused is something else.
         let is_refused = self.probe.finding(Ability::MaxTokens).is_some_and(|finding| finding.shown == Shown::Refused);
-        for question in questions::others(api, &params, bound, !is_refused) {
-            let findings = self.ask(&question).await;
-            self.note(findings.unwrap_or_else(|failure| refused(&question, &failure)));
+        let is_bounded = !(is_refused && api == Api::Chat);
+        let mut hung = 0;
+        for (index, question) in questions::others(api, &params, bound, is_bounded).iter().enumerate() {
+            let findings =
+                if hung < PATIENCE { self.ask(question).await } else { Err(Failure::Timeout { after: LONGEST }) };
+            hung = if matches!(findings, Err(Failure::Timeout { .. })) { hung + 1 } else { 0 };
+            match findings {
+                Ok(findings) => self.note(findings),
+                Err(failure) if index == 0 => return Err(failure.to_string()),
+                Err(failure) => self.note(refused(question, &failure)),
+            }
         }
         if self.probe.finding(Ability::Logprobs).is_none() {
             let detail = "this dialect has none".to_owned();
@@ -212,6 +232,12 @@ impl<'a> Asking<'a> {
                 }
                 Err(refusal) => refusal,
             };
+            if is_begun || refusal.failure.may_be_billed() {
+                self.cost_usd = None;
+            }
+            if let Failure::Timeout { .. } = refusal.failure {
+                return Err(refusal.failure);
+            }
             failed += 1;
             let digest = self.candidate.identity;
             match rule.wait(failed, &refusal, is_begun, jitter(self.seed, digest, failed)) {
@@ -225,8 +251,9 @@ impl<'a> Asking<'a> {
     }
 
     fn count(&mut self, response: &Response) {
-        self.probe.input_tokens += response.usage.input_tokens.unwrap_or(0);
-        self.probe.output_tokens += response.usage.output_tokens.unwrap_or(0);
+        let Probe { input_tokens, output_tokens, .. } = &mut self.probe;
+        *input_tokens = input_tokens.saturating_add(response.usage.input_tokens.unwrap_or(0));
+        *output_tokens = output_tokens.saturating_add(response.usage.output_tokens.unwrap_or(0));
         let cost = response.cost_usd.or_else(|| {
             let price = self.candidate.pricing.price().ok()?;
             price::cost(price, &response.usage).ok()
@@ -286,6 +313,7 @@ fn table(out: &mut String, candidate: &Planned, endpoint: &Endpoint, probe: &Pro
         let detail = shorten(&visible(detail), 72 - NAME - SHOWN);
         let _ = writeln!(out, "  {name:<NAME$}{:<SHOWN$}{detail}", shown_as(*shown));
     }
-    let by_probe = spec::name_of(structured_by(Some(probe), endpoint.described()));
-    let _ = writeln!(out, "  {:<NAME$}{by_probe}", "structured: auto");
+    let (by_probe, is_seen) = structured_by(Some(probe), endpoint.described());
+    let doubt = if is_seen { "" } else { " (no way was seen to hold)" };
+    let _ = writeln!(out, "  {:<NAME$}{}{doubt}", "structured: auto", spec::name_of(by_probe));
 }

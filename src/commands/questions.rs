@@ -230,7 +230,9 @@ pub fn judge(question: &Question, ability: Ability, given: &[Given]) -> (Shown, 
         },
         Ability::MaxTokens => {
             let tokens = response.usage.output_tokens;
-            let is_bounded = is_cut || tokens.is_some_and(|tokens| tokens <= u64::from(SHORT));
+            // Some services do not say that they cut: then it has to have begun, and used what it may.
+            let is_used_up = tokens.is_some_and(|tokens| (u64::from(SHORT / 2)..=u64::from(SHORT)).contains(&tokens));
+            let is_bounded = is_cut || (is_used_up && response.text.contains("1 2 3") && !response.text.contains("50"));
             let field = match question.max_tokens_field {
                 Some(MaxTokensField::MaxCompletionTokens) => "max_completion_tokens",
                 Some(MaxTokensField::MaxTokens) => "max_tokens",

@@ -1,5 +1,6 @@
 //! `evalctl replay`: logged traffic to every candidate, each request at its own time, against what was logged.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -16,7 +17,7 @@ use crate::commands::run::{choose_folder, fleet, in_words, manifest, progress_ki
 use crate::commands::session::{self, Done, Ended};
 use crate::commands::signals::Signals;
 use crate::commands::{World, estimate, finish, marking, print, show, source, weights};
-use crate::engine::{Gaps, Health, Late, OnFull, Order, Pacing, Punctuality, Rules, Stop, Timetable};
+use crate::engine::{Gaps, Health, Late, OnFull, Order, Pacing, Punctuality, Rates, Rules, Stop, Timetable};
 use crate::report::{Progress, ProgressKind, STOPPING};
 use crate::store::{Folder, Manifest, RecordReader, RecordWriter, StoreError};
 use crate::types::{Capture, Fault, Faults, Replay, Sink};
@@ -53,6 +54,15 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
     if let Pacing::At { seed, .. } = &mut how.pacing {
         *seed = plan.suite.seed;
     }
+    if let Some(paced) = plan.candidates.iter().find(|candidate| candidate.pace.rates != Rates::default()) {
+        return Err(CommandError::usage(
+            format!(
+                "candidate `{}` has rates of its own, and a replay sends at the times of the log",
+                visible(&paced.id)
+            ),
+            "take `requests_per_min` and `tokens_per_min` out, and slow it down by `--speed` or `--rate`",
+        ));
+    }
     let survey = Survey::of(&plan, &how)?;
     if args.dry_run {
         return print(world, survey.forecast(&plan, &how)?.as_bytes());
@@ -76,7 +86,7 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
         precision: survey.precision(&how),
         gaps_cut: survey.gaps_cut,
         max_in_flight: how.punctuality.max_in_flight,
-        pauses: 0,
+        pauses: BTreeMap::new(),
         longest_pause: Duration::ZERO,
     });
     manifest.write(folder.path()).map_err(unusable)?;
@@ -91,7 +101,7 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
     })
     .map_err(|error| CommandError::Internal(error.to_string()))?;
     let sent = match &args.offline {
-        Some(from) => copy(from, &mut records).map(|()| (Ended::Done, Health::default())),
+        Some(from) => copy(from, &mut records).map(|()| (Ended::Done, Vec::new())),
         None => send(&as_run, &mut plan, &mut records, &how, &survey, &signals),
     };
     let (ended, health) = sent.and_then(|sent| records.sync().map(|()| sent)).map_err(|source| {
@@ -112,9 +122,12 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
     }
     servers.end();
     if let Some(replay) = &mut manifest.replay {
-        // As the manifest keeps it.
-        let longest = u64::try_from(health.longest.as_micros()).unwrap_or(u64::MAX);
-        (replay.pauses, replay.longest_pause) = (health.pauses, Duration::from_micros(longest));
+        for (index, Health { longest, pauses }) in health {
+            // As the manifest keeps it.
+            let longest = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
+            replay.longest_pause = replay.longest_pause.max(Duration::from_micros(longest));
+            replay.pauses.insert(plan.candidates[index].id.to_string(), pauses);
+        }
         if args.offline.is_none() {
             manifest.write(folder.path())?;
         }
@@ -445,7 +458,7 @@ fn send(
     how: &How,
     survey: &Survey,
     signals: &Signals,
-) -> io::Result<(Ended, Health)> {
+) -> io::Result<(Ended, Vec<(usize, Health)>)> {
     let total = survey.requests * u64::from(plan.suite.repeats);
     let lines = plan.candidates.iter().map(|candidate| (candidate.id.to_string(), total, 0)).collect();
     let spend = spend(plan);
@@ -482,7 +495,7 @@ fn send(
             let rules = rules(plan, Clock::new(), Decimal::ZERO);
             session::keep_time(lanes, how.punctuality, rules, &mut sinks, signals)?
         }
-        early => (early, Health::default()),
+        early => (early, Vec::new()),
     };
     progress.finish();
     Ok((ended, health))

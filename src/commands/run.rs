@@ -58,7 +58,7 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
             session.notes.push(text);
         }
     }
-    let found = look_through(&folder, &plan, args.retry_failed)?;
+    let found = look_through(&folder, &plan, &manifest, args.retry_failed)?;
     manifest.write(folder.path()).map_err(unusable)?;
     if folder.path().parent() == Some(&plan::suite_folder(&plan.suite.name)) {
         folder.link_latest();
@@ -190,9 +190,13 @@ pub(super) fn manifest(args: &RunArgs, suite: &Path, plan: &Plan, stored: Option
         notes: Vec::new(),
     };
     // What the first session set stays: the bar, and the golden set that it was set for.
+    let mut earlier = Vec::new();
     let (started, gates_digest, dataset_digest, mut sessions) = match stored {
         None => (now, plan.gates_digest, plan.dataset_digest, Vec::new()),
         Some(stored) => {
+            // Their answers have been paid for, whoever this session asks.
+            let is_gone = |known: &Identity| plan.candidates.iter().all(|candidate| *candidate.id != *known.id);
+            earlier = stored.candidates.into_iter().filter(is_gone).collect();
             let mut sessions = stored.sessions;
             // A suite that changes since keeps its old text with the session that last used it.
             if let Some(last) = sessions.last_mut().filter(|last| last.suite_digest != plan.digest) {
@@ -224,7 +228,7 @@ pub(super) fn manifest(args: &RunArgs, suite: &Path, plan: &Plan, stored: Option
         only: args.choice.candidates.clone(),
         limit: args.choice.limit,
         seed: plan.suite.seed,
-        candidates: plan.candidates.iter().map(identity).collect(),
+        candidates: plan.candidates.iter().map(identity).chain(earlier).collect(),
         replay: None,
         started,
         sessions,
@@ -242,7 +246,7 @@ struct Found {
 }
 
 /// Reads the records of earlier sessions. A failure is a result too: it is asked again only when `retry_failed`.
-fn look_through(folder: &Folder, plan: &Plan, retry_failed: bool) -> Result<Found, CommandError> {
+fn look_through(folder: &Folder, plan: &Plan, manifest: &Manifest, retry_failed: bool) -> Result<Found, CommandError> {
     let mut found = Found {
         done: Done::none(plan),
         failed: vec![0; plan.candidates.len()],
@@ -255,18 +259,18 @@ fn look_through(folder: &Folder, plan: &Plan, retry_failed: bool) -> Result<Foun
     let mut block = Vec::new();
     while reader.block(BLOCK, &mut block)? {
         let lines: Vec<&[u8]> = block.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
-        let seen: Vec<(Option<Position>, bool, Duration, Decimal)> = lines
+        let seen: Vec<(Option<Position>, bool, Duration, Decimal, bool)> = lines
             .into_par_iter()
             .filter_map(|line| {
                 let record = RecordReader::parse(line)?;
                 let end = record.timing.as_ref().map_or(Duration::ZERO, |timing| timing.sent + timing.done);
-                Some((positions.find(&record), record.outcome.is_ok(), end, cost_of(&record, plan)))
+                Some((positions.find(&record), record.outcome.is_ok(), end, cost_of(&record, manifest), record.is_open))
             })
             .collect();
-        for (position, is_answered, end, cost) in seen {
+        for (position, is_answered, end, cost, is_open) in seen {
             found.spent = found.spent.checked_add(cost).unwrap_or(Decimal::MAX);
             found.clock_base = found.clock_base.max(end);
-            let Some(Position { sample, candidate, repeat }) = position else { continue };
+            let Some(Position { sample, candidate, repeat }) = position.filter(|_| !is_open) else { continue };
             if is_answered {
                 failures.remove(&(sample, candidate, repeat));
             } else {
@@ -283,12 +287,13 @@ fn look_through(folder: &Folder, plan: &Plan, retry_failed: bool) -> Result<Foun
     Ok(found)
 }
 
-/// What a stored record took of the run's money.
-fn cost_of(record: &crate::types::Record, plan: &Plan) -> Decimal {
+/// What a stored record took of the run's money. Candidates are priced by the manifest: it knows those, too, that this
+/// session leaves out.
+fn cost_of(record: &crate::types::Record, manifest: &Manifest) -> Decimal {
     let held = record.held_usd.unwrap_or_default();
     let Ok(response) = &record.outcome else { return held };
-    let candidate = plan.candidates.iter().find(|candidate| candidate.id == record.key.candidate);
-    let price = candidate.and_then(|candidate| candidate.pricing.price().ok());
+    let candidate = manifest.candidates.iter().find(|candidate| *candidate.id == *record.key.candidate);
+    let price = candidate.and_then(|candidate| candidate.pricing.as_ref()?.price().ok());
     let cost = response.cost_usd.or_else(|| crate::price::cost(price?, &response.usage).ok());
     cost.unwrap_or_default().checked_add(held).unwrap_or(Decimal::MAX)
 }

@@ -11,6 +11,7 @@ use crate::provider::{Auth, Dialect, Http, HttpProvider, Signer, is_loopback};
 use crate::suite::spec::{Api, CandidateSpec, MaxTokensField, ServiceSpec, Structured};
 use crate::suite::{self, Step, at};
 use crate::types::{self, Ability, Probe, Shown};
+use crate::util::digest::Digest;
 use crate::util::secret::Secret;
 
 /// A service of the plan.
@@ -35,6 +36,7 @@ pub struct Endpoint {
     base_url: String,
     headers: BTreeMap<String, String>,
     auth: Auth,
+    name: types::Endpoint,
     /// Connections of its own: what one candidate's server does to them is no other's concern.
     http: Http,
 }
@@ -47,7 +49,7 @@ impl Endpoint {
 
     /// Which it is, for what a probe finds.
     pub fn name(&self) -> types::Endpoint {
-        endpoint(self.preset, self.api, &self.spec, &self.base_url)
+        self.name.clone()
     }
 
     /// How the service says that it can be asked for a schema.
@@ -70,18 +72,20 @@ impl Endpoint {
     }
 }
 
-fn endpoint(preset: &Preset, api: Api, spec: &ServiceSpec, base_url: &str) -> types::Endpoint {
+fn endpoint(preset: &Preset, api: Api, service: &ServiceSpec, base_url: &str, spec: &CandidateSpec) -> types::Endpoint {
+    let written = serde_json::to_vec(&(&spec.params, &spec.headers)).expect("suite values have only string keys");
     types::Endpoint {
+        asked_with: Digest::of(&written),
         service: preset.name.to_owned(),
-        model: spec.model.clone().unwrap_or_default(),
+        model: service.model.clone().unwrap_or_default(),
         address: base_url.to_owned(),
         api: presets::name_of(api).to_owned(),
     }
 }
 
-/// How a schema is asked for where the suite leaves it open: the strictest way that was seen to hold, else as the
-/// service describes itself.
-pub fn structured_by(probe: Option<&Probe>, preset: Structured) -> Structured {
+/// How a schema is asked for where the suite leaves it open, and whether a probe saw that to hold: the strictest way
+/// that was seen to, else what the service describes, else whatever was not seen to fail.
+pub fn structured_by(probe: Option<&Probe>, preset: Structured) -> (Structured, bool) {
     let ways = [
         (Ability::JsonSchema, Structured::JsonSchema),
         (Ability::SchemaAsTool, Structured::Tool),
@@ -89,8 +93,15 @@ pub fn structured_by(probe: Option<&Probe>, preset: Structured) -> Structured {
         // The schema itself is not told by it.
         (Ability::JsonObject, Structured::JsonObject),
     ];
-    let holds = |ability| probe.and_then(|probe| probe.does(ability)) == Some(true);
-    ways.into_iter().find(|(ability, _)| holds(*ability)).map_or(preset, |(_, structured)| structured)
+    let does = |ability| probe.and_then(|probe| probe.does(ability));
+    if let Some((_, held)) = ways.into_iter().find(|(ability, _)| does(*ability) == Some(true)) {
+        return (held, true);
+    }
+    let may_hold = |(ability, _): &(Ability, Structured)| does(*ability) != Some(false);
+    let described = ways.into_iter().find(|(_, way)| *way == preset).filter(may_hold);
+    let left = described.or_else(|| ways.into_iter().find(may_hold));
+    // Words can always be said.
+    (left.map_or(Structured::Prompt, |(_, way)| way), false)
 }
 
 /// The field that bounds answers, where the suite leaves it open and a probe has seen one to do so.
@@ -134,10 +145,10 @@ impl Work<'_> {
             );
             return None;
         }
-        let name_of = endpoint(preset, api, service, &base_url);
+        let name_of = endpoint(preset, api, service, &base_url, spec);
         let probe = self.probes.iter().find(|probe| probe.endpoint == name_of).cloned();
         let structured = match spec.structured {
-            Structured::Auto => structured_by(probe.as_ref(), preset.structured),
+            Structured::Auto => structured_by(probe.as_ref(), preset.structured).0,
             said => said,
         };
         let max_tokens_field = service.max_tokens_field.or_else(|| max_tokens_field_by(probe.as_ref()));
@@ -163,10 +174,11 @@ impl Work<'_> {
         spec: &CandidateSpec,
         position: usize,
     ) -> Option<Endpoint> {
+        let name = endpoint(preset, api, service, &base_url, spec);
         let auth = self.auth(preset, &base_url, service, spec, position);
         let headers = self.headers(spec, position);
         let (headers, auth, http) = (headers?, auth?, Http::default());
-        let endpoint = Endpoint { preset, api, spec: service.clone(), base_url, headers, auth, http };
+        let endpoint = Endpoint { preset, api, spec: service.clone(), base_url, headers, auth, name, http };
         // Whether address, headers and key can be used at all.
         match endpoint.provider(endpoint.dialect(Structured::Off, None)) {
             Ok(_) => Some(endpoint),

@@ -225,14 +225,14 @@ pub fn keep_time<T>(
     rules: Rules,
     sinks: &mut [&mut (dyn Sink + Send)],
     signals: &Signals,
-) -> io::Result<(Ended, Health)>
+) -> io::Result<(Ended, Vec<(usize, Health)>)>
 where
     T: Iterator<Item = Result<Timed, String>> + Send + 'static,
 {
     let ended =
         beside(sinks, signals, |events, stop| engine::keep_time(lanes, Host::Threads, how, rules, events, stop))?;
-    let health = ended.as_ref().map_or_else(Health::default, |(_, health)| *health);
-    Ok((Ended::of(ended.map(|(why, _)| why)), health))
+    let (why, health) = ended.unzip();
+    Ok((Ended::of(why), health.unwrap_or_default()))
 }
 
 /// Runs the engine beside a thread that drains its events; `None` when it was left at once.

@@ -44,6 +44,11 @@ pub struct Weights {
 }
 
 impl Weights {
+    /// How its answers are held to a schema.
+    pub fn structured(&self) -> Structured {
+        self.structured
+    }
+
     /// As the suite says, with the path made one from here.
     pub fn new(spec: &LocalSpec, path: PathBuf, structured: Structured) -> Weights {
         let LocalSpec { weights, parallel, threads, context } = spec;

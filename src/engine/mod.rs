@@ -235,7 +235,7 @@ struct Lane {
     candidate: Candidate,
     limits: Limits,
     shared: Arc<Shared>,
-    /// Whether nothing is waited for but the suite's own rates: neither for a window nor for money.
+    /// Whether nothing is waited for: neither for a place nor for a rate nor for money.
     is_open: bool,
 }
 
@@ -248,8 +248,7 @@ impl Lane {
 
     /// Waits for limits and money; `None` when there is no money to wait for.
     async fn leave(&self, request: &Request, tokens: u64) -> Option<Decimal> {
-        let has_rates = self.candidate.rates != Rates::default();
-        if !self.is_open || has_rates {
+        if !self.is_open {
             self.limits.leave(tokens, self.shared.rules.clock).await;
         }
         self.shared.reserve(&self.candidate, request, !self.is_open).await
@@ -302,16 +301,22 @@ impl Limits {
     }
 }
 
-/// Ends a task that is not sent any more because the run stops. It counts as not done and a resumed run begins it anew,
-/// unless an attempt may have been billed: then it has failed, so that its money stays counted.
+/// Ends a task that is not sent any more because the run stops: it counts as not done, and a resumed run begins it anew.
+/// What may have been billed is recorded all the same, so that its money stays counted.
 async fn given_up(lane: &Lane, job: Job, mut retried: Vec<Attempt>, held: Decimal) {
     if held.is_zero() {
         return;
     }
     let Some(Attempt { failure, .. }) = retried.pop() else { return };
+    failed(lane, job, retried, held, failure, true).await;
+}
+
+/// Records that a task has failed, or with `is_open` that it was begun and left.
+async fn failed(lane: &Lane, job: Job, retried: Vec<Attempt>, held: Decimal, failure: Failure, is_open: bool) {
     let Job { task: Task { key, digest, .. }, due, is_held, slot } = job;
-    let (held_usd, outcome) = (Some(held), Err(failure));
-    record(lane, Record { key, digest, due, is_held, retried, timing: None, held_usd, outcome }, slot).await;
+    let held_usd = (!held.is_zero()).then_some(held);
+    let outcome = Err(failure);
+    record(lane, Record { key, digest, due, is_held, is_open, retried, timing: None, held_usd, outcome }, slot).await;
 }
 
 /// Hands on a record.
@@ -350,14 +355,20 @@ async fn carry_out(lane: &Lane, job: Job) {
             reserved = lane.leave(&task.request, tokens) => reserved,
         };
         let Some(reserved) = reserved else {
-            if lane.is_open && !shared.stop.is_cancelled() && retried.is_empty() {
-                return unsent(lane, job, Unsent::Budget).await;
+            if lane.is_open && !shared.stop.is_cancelled() {
+                return match retried.pop() {
+                    None => unsent(lane, job, Unsent::Budget).await,
+                    // There is no money to try it again: then it has failed.
+                    Some(Attempt { failure, .. }) => failed(lane, job, retried, held, failure, false).await,
+                };
             }
             return given_up(lane, job, retried, held).await;
         };
         let attempted =
             collect(&*candidate.provider, &task.request, candidate.timeout, clock, &shared.rules.redactor).await;
-        limits.heard(tokens, &attempted, clock);
+        if !lane.is_open {
+            limits.heard(tokens, &attempted, clock);
+        }
         held += shared.settle(candidate, reserved, &attempted);
         let outcome = match attempted.outcome {
             Ok(response) => Ok(response),
@@ -390,7 +401,7 @@ async fn carry_out(lane: &Lane, job: Job) {
         let held_usd = (!held.is_zero()).then_some(held);
         return record(
             lane,
-            Record { key, digest, due, is_held, retried, timing: attempted.timing, held_usd, outcome },
+            Record { key, digest, due, is_held, is_open: false, retried, timing: attempted.timing, held_usd, outcome },
             slot,
         )
         .await;
@@ -400,10 +411,10 @@ async fn carry_out(lane: &Lane, job: Job) {
 /// Records a task that is not sent at all.
 async fn unsent(lane: &Lane, job: Job, why: Unsent) {
     let Job { task: Task { key, digest, .. }, due, is_held, slot } = job;
-    let outcome = Err(Failure::Unsent { why });
+    let (is_open, outcome) = (false, Err(Failure::Unsent { why }));
     record(
         lane,
-        Record { key, digest, due, is_held, retried: Vec::new(), timing: None, held_usd: None, outcome },
+        Record { key, digest, due, is_held, is_open, retried: Vec::new(), timing: None, held_usd: None, outcome },
         slot,
     )
     .await;

@@ -94,7 +94,7 @@ pub enum Host {
     Threads,
 }
 
-/// Whether the program itself could run: of the schedule that fared worst.
+/// Whether the program itself could run, of one candidate's schedule.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Health {
     /// The longest time for which it could not, beyond what it asked for.
@@ -111,7 +111,7 @@ impl Health {
 /// Sends the tasks of each candidate at their times until they end or `stop` is cancelled; then what is in flight is
 /// finished and nothing new is sent. Tasks must come in the order of their times.
 ///
-/// Returns why it stopped early, if it did, and how the program fared.
+/// Returns why it stopped early, if it did, and how the program fared for each candidate, by its index.
 pub async fn keep_time<T>(
     lanes: Vec<(Candidate, T)>,
     host: Host,
@@ -119,7 +119,7 @@ pub async fn keep_time<T>(
     rules: Rules,
     events: mpsc::Sender<RunEvent>,
     stop: CancellationToken,
-) -> (Option<Stop>, Health)
+) -> (Option<Stop>, Vec<(usize, Health)>)
 where
     T: Iterator<Item = Result<Timed, String>> + Send + 'static,
 {
@@ -127,13 +127,15 @@ where
     let start = shared.rules.clock.now() + HEAD_START;
     let mut schedules = JoinSet::new();
     let mut feeders = Vec::new();
-    let seen = Arc::new(Mutex::new(Health::default()));
+    let mut health = Vec::new();
     for (candidate, tasks) in lanes {
+        let seen = Arc::new(Mutex::new(Health::default()));
+        health.push((candidate.index, Arc::clone(&seen)));
         let (sender, ahead) = mpsc::channel(AHEAD);
         let feeding = Arc::clone(&shared);
         feeders.push(tokio::task::spawn_blocking(move || feed(tasks, &sender, &feeding)));
         let lane = Arc::new(Lane::new(candidate, Arc::clone(&shared), true));
-        let kept = schedule(lane, ahead, start, how, Arc::clone(&seen));
+        let kept = schedule(lane, ahead, start, how, seen);
         match host {
             Host::Here => drop(schedules.spawn(kept)),
             Host::Threads => {
@@ -153,8 +155,9 @@ where
             shared.halt(Stop::Source { fault: error.to_string() });
         }
     }
-    let health = *seen.lock().unwrap_or_else(PoisonError::into_inner);
-    (shared.ended(), health)
+    let fared =
+        |(index, seen): (usize, Arc<Mutex<Health>>)| (index, *seen.lock().unwrap_or_else(PoisonError::into_inner));
+    (shared.ended(), health.into_iter().map(fared).collect())
 }
 
 /// Notes how long the program was kept from running.

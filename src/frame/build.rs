@@ -65,6 +65,8 @@ pub struct LabelCell {
 pub struct Facts {
     /// Why there is no answer.
     pub failure: Option<FailureKind>,
+    /// Whether the task has not ended, and only its attempts and their money count.
+    pub is_open: bool,
     /// Attempts beyond the first.
     pub retries: u64,
     /// Whether the answer ran into its token limit; `None` when the service did not say why it stopped.
@@ -102,12 +104,13 @@ impl Facts {
         let retries = record.retried.len() as u64;
         let failed = record.retried.iter().map(|attempt| &attempt.failure).chain(record.outcome.as_ref().err());
         let maybe_billed = failed.filter(|failure| failure.may_be_billed()).count() as u64;
-        let held_usd = record.held_usd;
+        let (held_usd, is_open) = (record.held_usd, record.is_open);
         let response = match &record.outcome {
             Ok(response) => response,
             Err(failure) => {
                 return Facts {
                     failure: Some(failure.kind()),
+                    is_open,
                     retries,
                     is_truncated: None,
                     latency_ms: None,
@@ -147,6 +150,7 @@ impl Facts {
         };
         Facts {
             failure: None,
+            is_open,
             retries,
             is_truncated: response.finish.map(|finish| finish == Finish::Length),
             latency_ms: timing.map(|timing| ms(timing.done)),
@@ -271,6 +275,9 @@ impl Builder {
         let row = sample * self.layout.repeats + repeat;
         let columns = &mut self.columns[candidate];
         enter(&mut columns.account, &facts);
+        if facts.is_open {
+            return;
+        }
         if let Some(span) = columns.spans.get_mut(row) {
             *span = facts.span;
         }

@@ -4,7 +4,7 @@ use crate::frame::build::mark_column;
 use crate::frame::label::{self, Answers};
 use crate::frame::metrics::{distinct, quantile_of};
 use crate::frame::{CandidateFrame, Layout, RESAMPLES, Settings};
-use crate::stats;
+use crate::stats::{self, FlipMonitor};
 use crate::types::{AtWorst, Comparison, Discordant, Estimate, Flip, Method, Paired, Unit};
 
 /// Built-in columns compared in every run, by the mean over samples.
@@ -137,6 +137,7 @@ impl Pair<'_> {
             p_value: None,
             bootstrap: None,
             discordant: None,
+            shown_after: None,
             paired: None,
             reason: joined.samples.is_empty().then(|| "no sample has a value for both".to_owned()),
             flips: Vec::new(),
@@ -181,8 +182,10 @@ impl Pair<'_> {
         let mut comparison = self.blank(metric, Unit::Share, joined, method);
         if is_binary {
             let mut discordant = Discordant::default();
+            let mut monitor = FlipMonitor::new(1.0 - self.settings.confidence);
             for (index, sample) in joined.samples.iter().enumerate() {
                 let (candidate, baseline) = (joined.candidate[index] > 0.5, joined.baseline[index] > 0.5);
+                monitor.push(candidate, baseline);
                 if candidate != baseline {
                     let count = if candidate { &mut discordant.candidate_only } else { &mut discordant.baseline_only };
                     *count += 1;
@@ -191,6 +194,9 @@ impl Pair<'_> {
                 }
             }
             comparison.discordant = Some(discordant);
+            // Turns of one conversation are not independent; conversations of one turn are.
+            let is_independent = clusters.as_ref().is_none_or(|clusters| distinct(clusters) == clusters.len() as u64);
+            comparison.shown_after = monitor.shown_after().filter(|_| is_independent);
         }
         if joined.samples.is_empty() {
             return comparison;

@@ -46,7 +46,7 @@ pub struct Seen {
 impl Seen {
     /// Of a record; `None` of one without an intended instant, which is of no replay.
     pub fn of(record: &Record) -> Option<Seen> {
-        let intended = record.due?;
+        let intended = record.due.filter(|_| !record.is_open)?;
         let became = match &record.outcome {
             Ok(_) => Became::Answered,
             Err(Failure::Timeout { .. }) => Became::TimedOut,

@@ -387,6 +387,7 @@ mod tests {
             p_value: None,
             bootstrap: None,
             discordant: Some(discordant),
+            shown_after: None,
             paired: Some(Paired::Binary { discordant, n }),
             reason: None,
             flips: vec![],

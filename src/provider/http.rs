@@ -1,7 +1,7 @@
 //! The only transport: connections, keys and bounds. What is said over it is a dialect's matter, and how long an answer
 //! may take is [`collect`](crate::provider::collect)'s.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,9 +17,9 @@ use reqwest::header::{
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect, retry};
 
 use crate::provider::sse::Frame;
-use crate::provider::{ANSWER_TOOL, Answer, Decode, Dialect, Event, Frames, Framing, Hint, Provider, Refusal, Signer};
+use crate::provider::{Answer, Decode, Dialect, Event, Frames, Framing, Hint, Provider, Refusal, Signer};
 use crate::suite::spec::Structured;
-use crate::types::{Failure, Finish, Request};
+use crate::types::{Failure, Request};
 use crate::util::clock;
 use crate::util::secret::Secret;
 
@@ -196,11 +196,10 @@ impl HttpProvider {
         }
         let is_wrapped = self.dialect.manner().structured == Structured::Tool && request.output_schema.is_some();
         let hint = hint_of(response.headers(), clock::wall());
-        let mut unwrap = Unwrap { is_wrapped, calls: BTreeSet::new() };
         Ok(match self.begun(&mut response).await? {
             Begun::Whole(events) => {
-                let events: Vec<_> = events.into_iter().map(|event| Ok(unwrap.event(event))).collect();
-                Answer { events: stream::iter(events).boxed(), is_streamed: false, hint }
+                let events: Vec<_> = events.into_iter().map(Ok).collect();
+                Answer { events: stream::iter(events).boxed(), is_streamed: false, is_wrapped, hint }
             }
             Begun::Stream(first) => {
                 let mut streamed = Box::new(Streamed {
@@ -217,8 +216,7 @@ impl HttpProvider {
                     let item = streamed.next().await?;
                     Some((item, streamed))
                 });
-                let events = events.map(move |event| event.map(|event| unwrap.event(event)));
-                Answer { events: events.boxed(), is_streamed: true, hint }
+                Answer { events: events.boxed(), is_streamed: true, is_wrapped, hint }
             }
         })
     }
@@ -330,27 +328,6 @@ fn headers_of(dialect: &dyn Dialect, headers: &BTreeMap<String, String>, auth: &
         map.insert(named, value);
     }
     Ok(map)
-}
-
-/// Takes the answer out of the tool that stands for it, where a schema was asked for as a tool.
-struct Unwrap {
-    is_wrapped: bool,
-    /// Calls of that tool.
-    calls: BTreeSet<usize>,
-}
-
-impl Unwrap {
-    fn event(&mut self, event: Event) -> Event {
-        match event {
-            Event::ToolCall { index, name: Some(name), arguments, .. } if self.is_wrapped && name == ANSWER_TOOL => {
-                self.calls.insert(index);
-                Event::Text(arguments)
-            }
-            Event::ToolCall { index, arguments, .. } if self.calls.contains(&index) => Event::Text(arguments),
-            Event::Finish(Finish::Tool) if !self.calls.is_empty() => Event::Finish(Finish::Stop),
-            other => other,
-        }
-    }
 }
 
 /// How an answer with a good status begins.

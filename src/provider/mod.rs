@@ -35,7 +35,7 @@ use futures_util::stream::BoxStream;
 use rust_decimal::Decimal;
 
 use crate::suite::spec::Structured;
-use crate::types::{Failure, Finish, Request, Response, Timing, TokenLogprob, Usage};
+use crate::types::{Failure, Finish, Request, Response, Timing, TokenLogprob, ToolCall, Usage};
 use crate::util::clock::Clock;
 use crate::util::secret::Redactor;
 use crate::util::text::shorten;
@@ -139,6 +139,8 @@ pub struct Answer {
     /// Whether the instants of its events say when the model produced them; false for an answer that comes in one
     /// piece, whose time to first token is unknown.
     pub is_streamed: bool,
+    /// Whether a call of [`ANSWER_TOOL`] is the answer: a schema was asked for as a tool.
+    pub is_wrapped: bool,
     /// What the service said of its limits.
     pub hint: Hint,
 }
@@ -146,7 +148,7 @@ pub struct Answer {
 impl Answer {
     /// One of which the service says nothing about its limits.
     pub fn new(events: Events, is_streamed: bool) -> Answer {
-        Answer { events, is_streamed, hint: Hint::default() }
+        Answer { events, is_streamed, is_wrapped: false, hint: Hint::default() }
     }
 }
 
@@ -294,6 +296,13 @@ pub async fn collect(
     let outcome = match outcome {
         Ok(()) => {
             gathered.response.texts_mut().for_each(|text| redactor.clean_answer(text));
+            // A key may be spread over several tokens.
+            let tokens: String = gathered.response.logprobs.iter().map(|token| token.token.as_str()).collect();
+            let mut clean = tokens.clone();
+            redactor.clean_answer(&mut clean);
+            if clean != tokens {
+                gathered.response.logprobs.clear();
+            }
             Ok(gathered.response)
         }
         Err(mut refusal) => {
@@ -319,6 +328,18 @@ struct Gathered {
     reported: Option<(Option<Duration>, Option<Duration>)>,
 }
 
+/// Puts the arguments of the tool that stands for the answer into the answer's place. What was said before the call is
+/// no part of it, and of several calls the first counts.
+fn unwrap(response: &mut Response) {
+    let is_answer = |call: &ToolCall| call.name == ANSWER_TOOL;
+    let Some(place) = response.tool_calls.iter().position(is_answer) else { return };
+    response.text = std::mem::take(&mut response.tool_calls[place].arguments);
+    response.tool_calls.retain(|call| !is_answer(call));
+    if response.finish == Some(Finish::Tool) && response.tool_calls.is_empty() {
+        response.finish = Some(Finish::Stop);
+    }
+}
+
 impl Gathered {
     async fn run(
         &mut self,
@@ -337,6 +358,9 @@ impl Gathered {
             } else if self.take(event) {
                 self.chunks.push(clock.now().saturating_sub(sent));
             }
+        }
+        if answer.is_wrapped {
+            unwrap(&mut self.response);
         }
         Ok(())
     }

@@ -330,7 +330,8 @@ impl Page {
             self.line("");
         }
         for candidate in &replay.candidates {
-            for aside in words::asides(candidate) {
+            let shown = words::shown(report, &candidate.candidate, code);
+            for aside in words::asides(candidate).into_iter().chain(shown) {
                 self.line(&format!("- {}: {aside}", code(&candidate.candidate)));
             }
         }

@@ -108,7 +108,8 @@ pub struct CandidateReport {
     /// Attempts that failed after the service may have begun to bill them.
     #[serde(default)]
     pub maybe_billed: u64,
-    /// Dollars that were set aside for those and count as spent, an exact decimal; null where nothing bounds spending.
+    /// Dollars that were set aside for those, and for answers that do not tell their cost, and count as spent; an exact
+    /// decimal, null where nothing bounds spending.
     #[serde(default)]
     #[schemars(extend("pattern" = r"^-?[0-9]+(\.[0-9]+)?$"))]
     pub held_usd: Option<String>,
@@ -239,6 +240,10 @@ pub struct ComparisonReport {
     pub bootstrap: Option<(f64, f64)>,
     /// Pairs that differ, for yes/no marks.
     pub discordant: Option<Discordant>,
+    /// For yes/no marks of independent samples: the pair, in the order of the dataset, with which a difference was shown
+    /// by a test that may be looked at after every pair; null when it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown_after: Option<u64>,
     /// Candidate ÷ baseline with its interval, for latencies, tokens and money.
     pub ratio: Option<Metric>,
     /// Why something is null.
@@ -346,6 +351,7 @@ impl ComparisonReport {
             p_value: comparison.p_value.filter(|p| p.is_finite()),
             bootstrap: comparison.bootstrap.filter(|(lower, upper)| lower.is_finite() && upper.is_finite()),
             discordant: comparison.discordant,
+            shown_after: comparison.shown_after,
             ratio: comparison.ratio.as_ref().map(Metric::of),
             reason: comparison.reason.clone(),
             flips: comparison.flips.iter().filter(first).cloned().collect(),

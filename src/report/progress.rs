@@ -12,7 +12,7 @@ use rust_decimal::Decimal;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::report::figure::{count, decimal, money};
-use crate::types::{Record, RunEvent, Sink};
+use crate::types::{Failure, Record, RunEvent, Sink};
 use crate::util::clock::Clock;
 use crate::util::text;
 
@@ -217,7 +217,9 @@ impl Sink for Progress {
                 RunEvent::Recorded { candidate, record, .. } => {
                     let Some(lane) = self.lanes.get_mut(*candidate) else { continue };
                     lane.done += 1;
-                    lane.failed += u64::from(record.outcome.is_err());
+                    let is_failed =
+                        matches!(&record.outcome, Err(failure) if !matches!(failure, Failure::Unsent { .. }));
+                    lane.failed += u64::from(is_failed);
                     match (self.spend)(*candidate, record) {
                         Some(dollars) => {
                             lane.is_priced = true;
@@ -429,6 +431,7 @@ mod tests {
             digest: Digest::default(),
             due: None,
             is_held: false,
+            is_open: false,
             retried: Vec::new(),
             timing: None,
             held_usd: None,

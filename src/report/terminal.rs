@@ -557,7 +557,8 @@ impl Page {
         self.paragraph(" ", " ", "service: from sending to the end; response: from the planned time to the end");
         self.table(&columns(&words::BOTH), rows(&|candidate| words::both(candidate).to_vec()));
         for candidate in &replay.candidates {
-            for aside in words::asides(candidate) {
+            let shown = words::shown(report, &candidate.candidate, name);
+            for aside in words::asides(candidate).into_iter().chain(shown) {
                 self.paragraph(" ", "   ", &format!("{}: {aside}", name(&candidate.candidate)));
             }
         }

@@ -95,10 +95,12 @@ pub(crate) fn ledger(candidate: &CandidateReport) -> Option<String> {
         parts.push(format!("tokens of all answers: {}", sums.join(", ")));
     }
     if candidate.maybe_billed > 0 {
-        let held = candidate.held_usd.as_deref().map(|held| format!("; {} set aside for them", figure::money(held)));
         let attempts = candidate.maybe_billed;
         let noun = if attempts == 1 { "attempt" } else { "attempts" };
-        parts.push(format!("{} {noun} failed that may have been billed{}", count(attempts), held.unwrap_or_default()));
+        parts.push(format!("{} {noun} failed that may have been billed", count(attempts)));
+    }
+    if let Some(held) = &candidate.held_usd {
+        parts.push(format!("{} set aside for what does not tell its cost", figure::money(held)));
     }
     (!parts.is_empty()).then(|| parts.join("; "))
 }
@@ -173,6 +175,22 @@ pub(crate) fn asides(candidate: &Punctual) -> Vec<String> {
         asides.push(format!("{turns} turns were held until the one before them had ended: partly a closed loop"));
     }
     asides
+}
+
+/// Since when a difference to the log was shown, of the metrics of which that can be said; for replays, whose order is
+/// that in which a watcher would have seen the answers.
+pub(crate) fn shown(report: &Report, candidate: &str, name: impl Fn(&str) -> String) -> Vec<String> {
+    let own = report.comparisons.iter().filter(|comparison| comparison.candidate == candidate);
+    let shown = own.filter_map(|comparison| Some((comparison, comparison.shown_after?)));
+    shown
+        .map(|(comparison, pairs)| {
+            let metric = name(&comparison.metric);
+            format!(
+                "{metric}: after {} pairs, whoever had looked after each would have been shown a difference",
+                count(pairs)
+            )
+        })
+        .collect()
 }
 
 /// The verdict of the run, or that there is none.

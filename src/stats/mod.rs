@@ -22,6 +22,7 @@ mod power;
 mod proportion;
 mod quantile;
 mod ratio;
+mod sequential;
 
 pub use binomial::{binomial_cdf, binomial_pmf, binomial_quantile};
 pub use bootstrap::{bootstrap_mean, bootstrap_statistic};
@@ -35,6 +36,7 @@ pub use power::{
 pub use proportion::{clopper_pearson, exact_upper, wilson};
 pub use quantile::{QuantileInterval, min_n_for_upper_bound, quantile, quantile_interval};
 pub use ratio::{RatioEstimate, clustered_ratio_of_means, paired_log_ratio, ratio_of_means};
+pub use sequential::{FlipMonitor, flips_e_value};
 
 /// A closed interval of real numbers, both ends finite and `lower <= upper`.
 #[derive(Debug, Clone, Copy, PartialEq)]

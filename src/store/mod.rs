@@ -12,7 +12,7 @@ mod scores;
 
 pub use folder::{Folder, latest, new_folder};
 pub use manifest::{Identity, Manifest, RUN_FORMAT, Session};
-pub use probes::{read_probes, write_probes};
+pub use probes::{ProbeFile, read_probes};
 pub use records::{Healed, RecordReader, RecordWriter};
 pub use scores::{
     MarkedBy, SCORES_FORMAT, ScoreHeader, ScoreReader, ScoreWriter, newest as newest_scores, next as next_scores,

@@ -1,6 +1,6 @@
 //! What probes of a suite's endpoints found: `reports/<suite>/probes.json`, beside its runs.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::util::atomic;
 const FORMAT: &str = "evalctl-probes/1";
 
 #[derive(Serialize, Deserialize)]
-struct File {
+struct Stored {
     format: String,
     probes: Vec<Probe>,
 }
@@ -40,23 +40,45 @@ pub fn read_probes(folder: &Path) -> Result<Vec<Probe>, StoreError> {
     };
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(what)?;
     check_format(&path, value["format"].as_str().unwrap_or("none"), FORMAT)?;
-    serde_json::from_value::<File>(value).map_err(what).map(|file| file.probes)
+    serde_json::from_value::<Stored>(value).map_err(what).map(|file| file.probes)
 }
 
-/// Stores probes in a folder, each in the place of an older one of the same endpoint.
-///
-/// # Errors
-/// When the file cannot be read or written.
-pub fn write_probes(folder: &Path, found: &[Probe]) -> Result<PathBuf, StoreError> {
-    let mut probes = read_probes(folder)?;
-    probes.retain(|known| found.iter().all(|probe| probe.endpoint != known.endpoint));
-    probes.extend(found.iter().cloned());
-    let path = place(folder);
-    fs::create_dir_all(folder).map_err(StoreError::io("make the folder", folder))?;
-    atomic::write(&path, |out| {
-        serde_json::to_writer_pretty(&mut *out, &File { format: FORMAT.to_owned(), probes })?;
-        out.write_all(b"\n")
-    })
-    .map_err(StoreError::io("write", &path))?;
-    Ok(path)
+/// The file of a folder, held for writing.
+#[derive(Debug)]
+pub struct ProbeFile {
+    folder: PathBuf,
+    // Held for its lock: two probes at once must not lose what the other found.
+    lock: File,
+}
+
+impl ProbeFile {
+    /// Takes it, or makes sure that it can be made.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or written to.
+    pub fn take(folder: &Path) -> Result<ProbeFile, StoreError> {
+        fs::create_dir_all(folder).map_err(StoreError::io("make the folder", folder))?;
+        let path = folder.join(".probes.lock");
+        let lock = File::create(&path).map_err(StoreError::io("write", &path))?;
+        Ok(ProbeFile { folder: folder.to_owned(), lock })
+    }
+
+    /// Stores probes, each in the place of an older one of the same endpoint; what cannot be read makes room for them.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, found: &[Probe]) -> Result<PathBuf, StoreError> {
+        let path = place(&self.folder);
+        self.lock.lock().map_err(StoreError::io("lock", &path))?;
+        let mut probes = read_probes(&self.folder).unwrap_or_default();
+        probes.retain(|known| found.iter().all(|probe| probe.endpoint != known.endpoint));
+        probes.extend(found.iter().cloned());
+        let written = atomic::write(&path, |out| {
+            serde_json::to_writer_pretty(&mut *out, &Stored { format: FORMAT.to_owned(), probes })?;
+            out.write_all(b"\n")
+        });
+        let _ = self.lock.unlock();
+        written.map_err(StoreError::io("write", &path))?;
+        Ok(path)
+    }
 }

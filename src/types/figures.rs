@@ -179,6 +179,9 @@ pub struct Comparison {
     pub bootstrap: Option<(f64, f64)>,
     /// Counts of the pairs that differ, for yes/no marks.
     pub discordant: Option<Discordant>,
+    /// For yes/no marks of independent samples: the pair, in the order of the dataset, with which a difference was shown
+    /// by a test that may be looked at after every pair (α is 1 − confidence); `None` when it never was.
+    pub shown_after: Option<u64>,
     /// What a gate needs for intervals of its own confidence; `None` when there are too few pairs.
     pub paired: Option<Paired>,
     /// Why there is no difference or no interval.
@@ -281,7 +284,8 @@ pub struct Account {
     pub retries: u64,
     /// Attempts that failed after the service may have begun to bill them.
     pub maybe_billed: u64,
-    /// Dollars that were set aside for such attempts; `None` where nothing bounds what is spent.
+    /// Dollars that were set aside for such attempts and for answers that do not tell their cost; `None` where nothing
+    /// bounds what is spent.
     pub held_usd: Option<Decimal>,
     /// Tokens by kind, of the kinds that any answer tells.
     pub tokens: Vec<TokenSum>,

@@ -3,6 +3,8 @@
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use crate::util::digest::Digest;
+
 /// Which endpoint: what a finding holds for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
@@ -14,6 +16,9 @@ pub struct Endpoint {
     pub address: String,
     /// The dialect, as suites name it.
     pub api: String,
+    /// Digest of the candidate's parameters and headers, as the suite writes them: what holds with some may not with
+    /// others.
+    pub asked_with: Digest,
 }
 
 /// Something that services do differently.

@@ -198,6 +198,8 @@ impl Failure {
             | Failure::Cut { .. }
             | Failure::Protocol { .. }
             | Failure::Service { .. } => true,
+            // Something in between gave up waiting for the model.
+            Failure::Status { status: 408 | 504 | 524, .. } => true,
             Failure::Status { .. }
             | Failure::RateLimited { .. }
             | Failure::Connection { .. }
@@ -248,12 +250,14 @@ pub struct Record {
     pub due: Option<Duration>,
     /// Of a replay, whether `due` was moved because the turn before it had not ended.
     pub is_held: bool,
+    /// Whether the task has not ended: it was left in the middle of its attempts, and stands here for its money only.
+    pub is_open: bool,
     /// Attempts that failed before the last one; empty when the first one decided.
     pub retried: Vec<Attempt>,
     /// Instants of the last attempt. `None` when they were not measured, as for recorded answers without times.
     pub timing: Option<Timing>,
-    /// Dollars that were set aside for attempts which failed after the service may have begun to bill them; `None` when
-    /// there were none, or nothing bounds what is spent.
+    /// Dollars that were set aside and stay counted: for attempts which failed after the service may have begun to bill
+    /// them, and for an answer that does not tell what it cost. `None` when there are none, or nothing bounds what is spent.
     pub held_usd: Option<Decimal>,
     /// The answer, or why there is none.
     pub outcome: Result<Response, Failure>,
@@ -269,6 +273,8 @@ struct Read {
     #[serde(default)]
     is_held: bool,
     #[serde(default)]
+    is_open: bool,
+    #[serde(default)]
     retried: Vec<Attempt>,
     #[serde(default)]
     timing: Option<Timing>,
@@ -282,20 +288,20 @@ struct Read {
 
 impl<'de> Deserialize<'de> for Record {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Record, D::Error> {
-        let Read { task: key, digest, due, is_held, retried, timing, held_usd, answer, failure } =
+        let Read { task: key, digest, due, is_held, is_open, retried, timing, held_usd, answer, failure } =
             Read::deserialize(deserializer)?;
         let outcome = match (answer, failure) {
             (Some(answer), None) => Ok(answer),
             (None, Some(failure)) => Err(failure),
             _ => return Err(D::Error::custom("a record has either an `answer` or a `failure`")),
         };
-        Ok(Record { key, digest, due, is_held, retried, timing, held_usd, outcome })
+        Ok(Record { key, digest, due, is_held, is_open, retried, timing, held_usd, outcome })
     }
 }
 
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Record", 8)?;
+        let mut fields = serializer.serialize_struct("Record", 9)?;
         fields.serialize_field("task", &self.key)?;
         fields.serialize_field("digest", &self.digest)?;
         if let Some(due) = &self.due {
@@ -303,6 +309,9 @@ impl Serialize for Record {
         }
         if self.is_held {
             fields.serialize_field("is_held", &true)?;
+        }
+        if self.is_open {
+            fields.serialize_field("is_open", &true)?;
         }
         if !self.retried.is_empty() {
             fields.serialize_field("retried", &self.retried)?;

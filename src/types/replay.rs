@@ -40,9 +40,9 @@ pub struct Replay {
     /// The cap on requests in flight, of each candidate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<usize>,
-    /// How often the program was kept from running for long.
+    /// How often the program was kept from running for long, by candidate.
     #[serde(default)]
-    pub pauses: u64,
+    pub pauses: BTreeMap<String, u64>,
     /// The longest time for which it was.
     #[serde(rename = "longest_pause_us", with = "micros", default)]
     pub longest_pause: Duration,

@@ -231,3 +231,85 @@ fn a_replay_that_was_stopped_in_between_says_so() {
     assert!(timing["invalid"].to_string().contains("kept from running"), "{timing}");
     assert!(report["replay"]["longest_pause_ms"].as_f64().unwrap() > 700.0);
 }
+
+/// Recorded exchanges with real services, in their own dialects, as a log; then a replay to a server that answers in
+/// another dialect what was recorded: whatever is answered alike must agree.
+#[test]
+#[cfg_attr(not(evalctl_conformance), ignore = "set EVALCTL_CONFORMANCE_DATA to the folder with the data")]
+fn recorded_interactions_replayed_to_who_answers_alike_agree() {
+    let folder = Folder::new();
+    let data = std::env::var("EVALCTL_CONFORMANCE_DATA").expect("EVALCTL_CONFORMANCE_DATA names the folder");
+    let recorded = std::fs::read_to_string(format!("{data}/api_fixtures/interactions.jsonl")).unwrap();
+    let mut log = String::new();
+    for (n, line) in recorded.lines().enumerate() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        if row["status"] == 200 && row["request_json"].is_object() && row["response_json"].is_object() {
+            let at = 1_700_000_000.0 + n as f64 * 0.02;
+            let entry = json!({"id": format!("i{n}"), "timestamp": at, "request": row["request_json"],
+                               "response": row["response_json"], "latency_ms": 100});
+            log.push_str(&format!("{entry}\n"));
+        }
+    }
+    folder.write("log.jsonl", log);
+    let told = folder.run(&["import", "chat", "log.jsonl", "--out", "capture.jsonl", "--json"]).expect(0);
+    let ledger: Value = serde_json::from_str(&told.out).unwrap();
+    let kept = ledger["kept"].as_u64().unwrap();
+    assert!(kept >= 914 / 2, "half of all interactions: {ledger}");
+    // What was answered to a question, by the question; where one was answered in two ways, by the first.
+    let lines: Vec<Value> =
+        folder.read("capture.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let asked = |line: &Value| line["messages"].to_string();
+    let mut answers: std::collections::HashMap<String, Value> = std::collections::HashMap::new();
+    for line in &lines {
+        answers.entry(asked(line)).or_insert_with(|| line["answer"].clone());
+    }
+    let is_alike = |line: &Value| {
+        let first = &answers[&asked(line)];
+        first["text"] == line["answer"]["text"] && first["tool_calls"] == line["answer"]["tool_calls"]
+    };
+    let alike: std::collections::HashSet<String> =
+        lines.iter().filter(|line| is_alike(line)).map(|line| line["id"].as_str().unwrap().to_owned()).collect();
+    // The rest are questions that were put to several models, which answered each in its own way.
+    assert!(alike.len() as u64 > kept * 2 / 3, "{} of {kept}", alike.len());
+    let known = answers.clone();
+    let model = Model::start(move |asked| {
+        let Some(answer) = known.get(&asked.body["messages"].to_string()) else {
+            return server::error(400, &[], "unknown question");
+        };
+        let calls = answer["tool_calls"].as_array().into_iter().flatten().enumerate().map(|(index, call)| {
+            let function = json!({"name": call["name"], "arguments": call["arguments"]});
+            json!({"index": index, "id": call["id"], "type": "function", "function": function})
+        });
+        let calls: Vec<Value> = calls.collect();
+        let mut message = json!({"role": "assistant", "content": answer["text"]});
+        if !calls.is_empty() {
+            message["tool_calls"] = Value::Array(calls);
+        }
+        let body = json!({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]});
+        server::plain(200, &[("content-type", "application/json")], &body.to_string())
+    });
+    folder.write(
+        "suite.yaml",
+        format!(
+            "name: traffic\ndataset: {{ path: none.jsonl }}\nprompt: {{ user: \"-\" }}\nscorers:\n  - agreement: {{}}\n\
+             candidates:\n  - id: same\n    openai: {{ model: m, base_url: \"{}\", stream: false }}\n    retries: 0\n    \
+             structured: off\nlimits: {{ max_failures: 100% }}\n",
+            model.base_url()
+        ),
+    );
+    replay(&folder, &["--speed", "10"]).expect(0);
+    let report = folder.json("run/report.json");
+    assert_eq!(candidate(&report, "same")["counts"]["failed"], 0, "{}", candidate(&report, "same")["failures"]);
+    let (mut agreed, mut judged) = (0, 0);
+    for line in folder.read("run/scores-1.jsonl").lines().skip(1) {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let (sample, who) = (row["task"]["sample"].as_str(), row["task"]["candidate"].as_str());
+        if who == Some("same") && sample.is_some_and(|sample| alike.contains(sample)) {
+            let mark = row["marks"][0]["score"]["value"].as_f64();
+            judged += u64::from(mark.is_some());
+            agreed += u64::from(mark == Some(1.0));
+        }
+    }
+    assert!(judged > kept / 2, "{judged} of {kept}");
+    assert_eq!(agreed, judged, "what is answered alike agrees");
+}

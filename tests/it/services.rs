@@ -380,3 +380,78 @@ fn what_is_wrong_with_a_service_is_said_before_anything_is_sent() {
     refused("gemini: { model: \"..\" }", &["no name of a model"]);
     refused("groq: { model: m }\n    requests_per_min: 0", &["`requests_per_min` must be at least 1"]);
 }
+
+#[test]
+fn who_is_left_out_of_a_session_keeps_its_money_counted() {
+    let model = Model::start(|asked| server::answer(asked, "yes"));
+    let folder = Folder::new();
+    questions(&folder, 20);
+    let candidate = |id: &str| {
+        format!(
+            "  - id: {id}\n    openai: {{ model: m, base_url: \"{}\" }}\n    price: {{ per_request_usd: 0.01 }}\n",
+            model.base_url()
+        )
+    };
+    let suite = |first: &str| {
+        folder.write(
+            "suite.yaml",
+            format!(
+                "name: money\ndataset: {{ path: data.jsonl }}\nprompt: {{ user: \"{{{{ input }}}}\" }}\nscorers:\n  - exact: {{}}\n\
+                 candidates:\n{}{}limits: {{ max_usd: 0.25 }}\n",
+                candidate(first),
+                candidate("b")
+            ),
+        );
+    };
+    suite("a");
+    folder.run(&["run", "suite.yaml", "--out", "run", "-q", "--candidate", "a"]).expect(0);
+    assert_eq!(model.count(), 20);
+    folder.run(&["run", "suite.yaml", "--out", "run", "-q", "--resume", "--candidate", "b"]).expect(3);
+    assert_eq!(model.count(), 25, "five more were left");
+    suite("renamed");
+    folder.run(&["run", "suite.yaml", "--out", "run", "-q", "--resume"]).expect(3);
+    assert_eq!(model.count(), 25, "another name is no new money");
+}
+
+#[test]
+fn a_schema_that_is_asked_for_in_two_ways_is_told() {
+    let model = Model::start(|asked| {
+        // Talks before it calls, and calls twice.
+        if asked.body["tools"].is_null() {
+            return server::completion("{\"a\": 1}");
+        }
+        let call = |n: u64| {
+            let function = json!({"name": "final_answer", "arguments": format!("{{\"a\": {n}}}")});
+            json!({"id": format!("c{n}"), "type": "function", "function": function})
+        };
+        let message = json!({"role": "assistant", "content": "Gladly: ", "tool_calls": [call(1), call(2)]});
+        let body = json!({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]});
+        server::plain(200, &[JSON], &body.to_string())
+    });
+    let folder = Folder::new();
+    questions(&folder, 3);
+    folder.write("schema.json", r#"{"type": "object", "required": ["a"], "additionalProperties": false, "properties": {"a": {"type": "integer"}}}"#);
+    let candidate = |id: &str, structured: &str| {
+        format!(
+            "  - id: {id}\n    openai: {{ model: m, stream: false, base_url: \"{}\" }}\n    structured: {structured}\n",
+            model.base_url()
+        )
+    };
+    folder.write(
+        "suite.yaml",
+        format!(
+            "name: ways\ndataset: {{ path: data.jsonl }}\nprompt: {{ user: \"{{{{ input }}}}\" }}\n\
+             output: {{ schema: schema.json }}\nscorers:\n  - schema: {{}}\ncandidates:\n{}{}",
+            candidate("one", "json_schema"),
+            candidate("other", "tool")
+        ),
+    );
+    folder.run(&["run", "suite.yaml", "--out", "run", "-q"]).expect(0);
+    let report = folder.json("run/report.json");
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("structured") && notes.contains("json_schema") && notes.contains("tool"), "{notes}");
+    for candidate in report["candidates"].as_array().unwrap() {
+        let schema = candidate["metrics"].as_array().unwrap().iter().find(|metric| metric["name"] == "schema").unwrap();
+        assert_eq!(schema["value"], 1.0, "the call is the answer: {candidate}");
+    }
+}
