@@ -63,7 +63,7 @@ mod tests {
             [((0, 7), 16.0), ((0, 8), 28.4444), ((3, 12), 4.501099), ((5, 25), 243.0553), ((0, 0), 1.0)]
         {
             assert!((flips_e_value(fixed, broken) / e - 1.0).abs() < 2e-6, "{fixed} {broken}");
-            assert_eq!(flips_e_value(fixed, broken), flips_e_value(broken, fixed));
+            assert!((flips_e_value(broken, fixed) / e - 1.0).abs() < 2e-6, "{broken} {fixed}");
         }
         assert!(flips_e_value(1_000_000, 1_100_000).is_infinite());
         assert!(flips_e_value(1_000_000, 1_000_000) < 1e-2);
