@@ -112,6 +112,7 @@ fn put_into(suite: &mut Suite, capture: &Capture) {
             finish: field("/answer/finish"),
             cost_usd: field("cost_usd"),
             failure: field("failure"),
+            refusal: field("/answer/is_refusal"),
         }),
         ..CandidateSpec::default()
     });

@@ -452,6 +452,9 @@ pub struct RecordedSpec {
     /// Field with the dollars the answer cost.
     #[serde(default)]
     pub cost_usd: Option<String>,
+    /// Field that says that the model refused: `true`, or what it said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
     /// Field that, when it is neither null nor empty, says why there is no answer.
     #[serde(default)]
     pub failure: Option<String>,
