@@ -372,7 +372,8 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
     if suite.limits.max_usd.is_some() && options.is_live {
         work.bounded(&drafts);
     }
-    let read = work.dataset(&suite, options.limit, &asking, &drafts);
+    let keeps_logged = scorers.iter().flatten().any(|scorer| scorer.needs_reference());
+    let read = work.dataset(&suite, options.limit, &asking, &drafts, keeps_logged);
     if let Some((_, scan, _)) = &read {
         let tasks = scan.samples.saturating_mul(u64::from(suite.repeats)).saturating_mul(suite.candidates.len() as u64);
         if tasks > MAX_TASKS {
@@ -823,6 +824,7 @@ impl Work<'_> {
         limit: Option<u64>,
         asking: &Arc<Asking>,
         drafts: &[Draft],
+        keeps_logged: bool,
     ) -> Option<(Dataset, crate::dataset::Scan, Cases)> {
         // What could not be read of the suite has been said; a stand-in for it says nothing.
         let is_sure = |key| self.document.is_sure(&at!["dataset", key]);
@@ -850,7 +852,7 @@ impl Work<'_> {
         let named = |fault: suite::TemplateFault| format!("`dataset.select.where`: {fault}");
         let keeps = filter.as_ref().map(|filter| move |row: &Row| filter.keeps(row).map_err(named));
         let asks: Vec<Ask> = drafts.iter().map(|draft| draft.ask.clone()).collect();
-        let mut cases = Cases::new(asks, suite.dataset.cluster.is_some());
+        let mut cases = Cases::new(asks, suite.dataset.cluster.is_some(), keeps_logged);
         let is_drawn = select.is_some_and(|select| select.sample.is_some());
         let services: Vec<(&Draft, Arc<Params>)> = drafts
             .iter()
