@@ -25,6 +25,7 @@ use crate::suite::spec::{
 };
 use crate::suite::values::{Allowance, OneOrMany};
 use crate::suite::{self, Document, Filter, Prompt, Step, Suite, Template, at};
+use crate::traffic;
 use crate::types::{Capture, Fault, Faults, Message, Params, Place, Pricing, Probe, Request, Row, Sample};
 use crate::util::digest::{Digest, Hasher};
 use crate::util::secret::{Redactor, Secret};
@@ -111,8 +112,8 @@ fn put_into(suite: &mut Suite, capture: &Capture) {
             ttft_ms: field("ttft_ms"),
             finish: field("/answer/finish"),
             cost_usd: field("cost_usd"),
-            failure: field("failure"),
             refusal: field("/answer/is_refusal"),
+            failure: field("failure"),
         }),
         ..CandidateSpec::default()
     });
@@ -286,6 +287,24 @@ impl Asking {
             params = params.map(|params| Params { extra: serde_json::Map::new(), response_format: None, ..params });
         }
         Ok(Asked { messages: messages.into(), tools, schema, params })
+    }
+
+    /// What tells questions apart, as text: the messages of a row that holds them, without instructions; the fields that
+    /// the templates use, without the words around them; and where that is nothing, all fields but those named.
+    pub fn gist(&self, row: &Row, but: &[&str]) -> String {
+        if self.is_chat {
+            let asked = self.ask(row).map(|asked| asked.messages).unwrap_or_else(|_| Arc::new([]));
+            let text = traffic::asked(&asked).collect::<Vec<&str>>().join("\n");
+            if !text.trim().is_empty() {
+                return text;
+            }
+        }
+        let used: Vec<String> =
+            self.prompt.iter().flat_map(Prompt::variables).map(|(_, variable)| variable.name).collect();
+        let is_all = self.is_chat || used.iter().all(|name| !row.contains_key(name));
+        let is_used = |name: &String| if is_all { !but.contains(&name.as_str()) } else { used.contains(name) };
+        let texts = row.iter().filter(|(name, _)| is_used(name));
+        texts.map(|(_, value)| field::text(value).unwrap_or_else(|| value.to_string())).collect::<Vec<_>>().join("\n")
     }
 
     /// The request of a candidate with these parameters.
