@@ -107,6 +107,9 @@ pub struct RunArgs {
     /// Begin anew in --out although it holds a run; that one is kept beside it as DIR.1, DIR.2, …
     #[arg(long, requires = "out")]
     pub fresh: bool,
+    /// After the report, write the rows on which candidates disagree with the baseline into promoted.jsonl, for labels
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub promote: Option<Promote>,
     /// Print report.json instead of tables
     #[arg(long)]
     pub json: bool,
@@ -168,12 +171,22 @@ pub struct ReplayArgs {
     /// Begin anew in --out although it holds a run; that one is kept beside it as DIR.1, DIR.2, …
     #[arg(long, requires = "out")]
     pub fresh: bool,
+    /// After the report, write the rows on which candidates disagree with the baseline into promoted.jsonl, for labels
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "dry_run")]
+    pub promote: Option<Promote>,
     /// Print report.json instead of tables
     #[arg(long)]
     pub json: bool,
     /// No progress
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+/// Which rows of a run are worth labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Promote {
+    /// Those on which a candidate and the baseline disagree
+    Disagreements,
 }
 
 /// Whether turns of one conversation wait for each other.

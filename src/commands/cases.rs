@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::commands::plan::join_text;
+use crate::scorer::Logged;
 use crate::types::Sample;
 use crate::util::digest::{Digest, Hasher};
 
@@ -29,6 +30,8 @@ pub struct Cases {
     pub targets: Vec<Option<Value>>,
     /// Clusters, as codes in the order of their first sample; `None` when the suite names no cluster.
     pub clusters: Option<Vec<u32>>,
+    /// Of lines of a capture, what was answered; `None` when no scorer looks at it.
+    logged: Option<Vec<Option<Logged>>>,
     cluster_codes: HashMap<Arc<str>, u32>,
     asks: Vec<Ask>,
     /// For each distinct way of asking, the digest of each sample's question.
@@ -38,8 +41,8 @@ pub struct Cases {
 }
 
 impl Cases {
-    /// No samples yet; `asks` has one entry per candidate.
-    pub fn new(asks: Vec<Ask>, has_clusters: bool) -> Cases {
+    /// No samples yet; `asks` has one entry per candidate. `keeps_logged`: whether a scorer needs the logged answers.
+    pub fn new(asks: Vec<Ask>, has_clusters: bool, keeps_logged: bool) -> Cases {
         let mut distinct: Vec<Ask> = Vec::new();
         let ask_of = asks
             .into_iter()
@@ -54,6 +57,7 @@ impl Cases {
             ids: Vec::new(),
             targets: Vec::new(),
             clusters: has_clusters.then(Vec::new),
+            logged: keeps_logged.then(Vec::new),
             cluster_codes: HashMap::new(),
             asked: distinct.iter().map(|_| Vec::new()).collect(),
             asks: distinct,
@@ -70,6 +74,9 @@ impl Cases {
     pub fn push(&mut self, sample: &Sample, prompt: impl Fn() -> Digest) {
         self.ids.push(Arc::clone(&sample.id));
         self.targets.push(sample.target.clone());
+        if let Some(logged) = &mut self.logged {
+            logged.push(Logged::of(&sample.row));
+        }
         if let (Some(clusters), Some(cluster)) = (&mut self.clusters, &sample.cluster) {
             let next = u32::try_from(self.cluster_codes.len()).expect("fewer clusters than 2^32");
             clusters.push(*self.cluster_codes.entry(Arc::clone(cluster)).or_insert(next));
@@ -90,6 +97,9 @@ impl Cases {
     pub fn truncate(&mut self, samples: usize) {
         self.ids.truncate(samples);
         self.targets.truncate(samples);
+        if let Some(logged) = &mut self.logged {
+            logged.truncate(samples);
+        }
         if let Some(clusters) = &mut self.clusters {
             clusters.truncate(samples);
         }
@@ -97,6 +107,11 @@ impl Cases {
             digests.truncate(samples);
         }
         self.cluster_codes = HashMap::new();
+    }
+
+    /// What was answered when a sample's request was logged, where that is kept.
+    pub fn logged(&self, sample: usize) -> Option<&Logged> {
+        self.logged.as_ref()?.get(sample)?.as_ref()
     }
 
     /// Digest of a task: of what is asked, of whom, and which repeat it is.

@@ -13,7 +13,7 @@ use crate::store::{
     MarkedBy, RecordReader, SCORES_FORMAT, ScoreHeader, ScoreReader, ScoreWriter, StoreError, newest_scores,
     next_scores,
 };
-use crate::types::{Mark, Record, ScoreRow};
+use crate::types::{Mark, Record, Response, ScoreRow};
 
 /// Bytes of records that are parsed and marked at a time.
 const BLOCK: usize = 4 << 20;
@@ -115,12 +115,17 @@ pub fn load(folder: &Path, plan: &Plan) -> Result<(RunFrame, Marked), CommandErr
 
 fn marks_of(plan: &Plan, record: &Record, position: Position) -> Vec<Mark> {
     let Ok(response) = &record.outcome else { return Vec::new() };
-    let case = Case { target: plan.cases.targets[position.sample].as_ref(), response };
+    let case = case_of(plan, position.sample, response);
     let mut marks = Vec::with_capacity(plan.metrics.len());
     for scorer in &plan.scorers {
         scorer.mark(&case, &mut marks);
     }
     marks
+}
+
+/// An answer with what it is judged by.
+pub(super) fn case_of<'a>(plan: &'a Plan, sample: usize, response: &'a Response) -> Case<'a> {
+    Case { target: plan.cases.targets[sample].as_ref(), logged: plan.cases.logged(sample), response }
 }
 
 type Line = (Position, Facts, Option<Seen>);

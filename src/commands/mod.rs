@@ -12,6 +12,7 @@ mod plan;
 mod prices;
 mod pricing;
 mod probe;
+mod promote;
 mod questions;
 mod replay;
 mod run;

@@ -25,6 +25,7 @@ use crate::suite::spec::{
 };
 use crate::suite::values::{Allowance, OneOrMany};
 use crate::suite::{self, Document, Filter, Prompt, Step, Suite, Template, at};
+use crate::traffic;
 use crate::types::{Capture, Fault, Faults, Message, Params, Place, Pricing, Probe, Request, Row, Sample};
 use crate::util::digest::{Digest, Hasher};
 use crate::util::secret::{Redactor, Secret};
@@ -111,6 +112,7 @@ fn put_into(suite: &mut Suite, capture: &Capture) {
             ttft_ms: field("ttft_ms"),
             finish: field("/answer/finish"),
             cost_usd: field("cost_usd"),
+            refusal: field("/answer/is_refusal"),
             failure: field("failure"),
         }),
         ..CandidateSpec::default()
@@ -287,6 +289,24 @@ impl Asking {
         Ok(Asked { messages: messages.into(), tools, schema, params })
     }
 
+    /// What tells questions apart, as text: the messages of a row that holds them, without instructions; the fields that
+    /// the templates use, without the words around them; and where that is nothing, all fields but those named.
+    pub fn gist(&self, row: &Row, but: &[&str]) -> String {
+        if self.is_chat {
+            let asked = self.ask(row).map(|asked| asked.messages).unwrap_or_else(|_| Arc::new([]));
+            let text = traffic::asked(&asked).collect::<Vec<&str>>().join("\n");
+            if !text.trim().is_empty() {
+                return text;
+            }
+        }
+        let used: Vec<String> =
+            self.prompt.iter().flat_map(Prompt::variables).map(|(_, variable)| variable.name).collect();
+        let is_all = self.is_chat || used.iter().all(|name| !row.contains_key(name));
+        let is_used = |name: &String| if is_all { !but.contains(&name.as_str()) } else { used.contains(name) };
+        let texts = row.iter().filter(|(name, _)| is_used(name));
+        texts.map(|(_, value)| field::text(value).unwrap_or_else(|| value.to_string())).collect::<Vec<_>>().join("\n")
+    }
+
     /// The request of a candidate with these parameters.
     pub fn request(&self, asked: &Asked, params: &Arc<Params>, row: &Arc<Row>) -> Request {
         let params = match &asked.params {
@@ -373,7 +393,8 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
     if suite.limits.max_usd.is_some() && options.is_live {
         work.bounded(&drafts);
     }
-    let read = work.dataset(&suite, options.limit, &asking, &drafts);
+    let keeps_logged = scorers.iter().flatten().any(|scorer| scorer.needs_reference());
+    let read = work.dataset(&suite, options.limit, &asking, &drafts, keeps_logged);
     if let Some((_, scan, _)) = &read {
         let tasks = scan.samples.saturating_mul(u64::from(suite.repeats)).saturating_mul(suite.candidates.len() as u64);
         if tasks > MAX_TASKS {
@@ -824,6 +845,7 @@ impl Work<'_> {
         limit: Option<u64>,
         asking: &Arc<Asking>,
         drafts: &[Draft],
+        keeps_logged: bool,
     ) -> Option<(Dataset, crate::dataset::Scan, Cases)> {
         // What could not be read of the suite has been said; a stand-in for it says nothing.
         let is_sure = |key| self.document.is_sure(&at!["dataset", key]);
@@ -851,7 +873,7 @@ impl Work<'_> {
         let named = |fault: suite::TemplateFault| format!("`dataset.select.where`: {fault}");
         let keeps = filter.as_ref().map(|filter| move |row: &Row| filter.keeps(row).map_err(named));
         let asks: Vec<Ask> = drafts.iter().map(|draft| draft.ask.clone()).collect();
-        let mut cases = Cases::new(asks, suite.dataset.cluster.is_some());
+        let mut cases = Cases::new(asks, suite.dataset.cluster.is_some(), keeps_logged);
         let is_drawn = select.is_some_and(|select| select.sample.is_some());
         let services: Vec<(&Draft, Arc<Params>)> = drafts
             .iter()

@@ -16,7 +16,7 @@ use crate::commands::plan::{self, LOGGED, Options, Plan};
 use crate::commands::run::{choose_folder, fleet, in_words, manifest, progress_kind, quoted, rules, say, shown, spend};
 use crate::commands::session::{self, Done, Ended};
 use crate::commands::signals::Signals;
-use crate::commands::{World, estimate, finish, marking, print, show, source, weights};
+use crate::commands::{World, estimate, finish, marking, print, promote, show, source, weights};
 use crate::engine::{Gaps, Health, Late, OnFull, Order, Pacing, Punctuality, Rates, Rules, Stop, Timetable};
 use crate::report::{Progress, ProgressKind, STOPPING};
 use crate::store::{Folder, Manifest, RecordReader, RecordWriter, StoreError};
@@ -68,6 +68,7 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
         return print(world, survey.forecast(&plan, &how)?.as_bytes());
     }
     let as_run = as_run(args);
+    promote::can(args.promote, &plan)?;
     let path = choose_folder(&as_run, &plan)?;
     let unusable = |error: StoreError| match error {
         StoreError::Io { .. } => CommandError::usage(error.to_string(), "name another folder with `--out`"),
@@ -137,6 +138,7 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
     finish::write(folder.path(), &report.document, &report.summary)?;
     let code = show(world, &report.document, if args.json { Form::Json } else { Form::Terminal })?;
     say(world, &format!("report: {}", shown(&folder.path().join("report.md"))));
+    promote::write(args.promote, &folder, &plan, world)?;
     Ok(if is_broken { 6 } else { code })
 }
 
@@ -149,6 +151,7 @@ fn as_run(args: &ReplayArgs) -> RunArgs {
         resume: false,
         retry_failed: false,
         fresh: args.fresh,
+        promote: args.promote,
         json: args.json,
         quiet: args.quiet,
     }

@@ -14,7 +14,7 @@ use crate::commands::marking::{self, Position, Positions};
 use crate::commands::plan::{self, Options, Pace, Plan};
 use crate::commands::session::{self, Done, Ended};
 use crate::commands::signals::Signals;
-use crate::commands::{World, finish, show, source, weights};
+use crate::commands::{World, finish, promote, show, source, weights};
 use crate::engine::{Candidate, FailureBudget, Ledger, Rules, Stop};
 use crate::report::{Progress, ProgressKind, STOPPING, Spend};
 use crate::store::{
@@ -39,6 +39,7 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
         ..Options::default()
     };
     let mut plan = plan::prepare(&source, &options, world.environment)?;
+    promote::can(args.promote, &plan)?;
     let path = choose_folder(args, &plan)?;
     // Nothing has been sent: a folder that cannot be written to is a fault of the command line.
     let unusable = |error: StoreError| match error {
@@ -104,6 +105,7 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
     let form = if args.json { Form::Json } else { Form::Terminal };
     let code = show(world, &report.document, form)?;
     say(world, &format!("report: {}", shown(&folder.path().join("report.md"))));
+    promote::write(args.promote, &folder, &plan, world)?;
     Ok(if is_broken { 6 } else { code })
 }
 
@@ -391,7 +393,8 @@ fn resume_command(args: &RunArgs, folder: &Path) -> String {
     let candidate = |id: &String| format!(" --candidate {}", quoted(Path::new(id)));
     let candidates: String = args.choice.candidates.iter().map(candidate).collect();
     let limit = args.choice.limit.map(|limit| format!(" --limit {limit}")).unwrap_or_default();
-    format!("evalctl run {suite} --out {} --resume{candidates}{limit}", quoted(folder))
+    let promote = if args.promote.is_some() { " --promote disagreements" } else { "" };
+    format!("evalctl run {suite} --out {} --resume{candidates}{limit}{promote}", quoted(folder))
 }
 
 /// As a shell takes it.

@@ -65,6 +65,7 @@ impl Recorded {
         }
         events.extend(calls);
         events.extend(read(&row, &spec.finish, plain::finish)?.flatten());
+        events.extend(named(&row, &spec.refusal).filter(|(_, said)| is_said(said)).map(|_| Event::Refusal));
         events.extend(read(&row, &spec.usage, plain::usage)?.map(Event::Usage));
         let latency = read(&row, &spec.latency_ms, plain::duration)?.flatten();
         let mut ttft = read(&row, &spec.ttft_ms, plain::duration)?.flatten();
@@ -78,6 +79,15 @@ impl Recorded {
         let cost_usd = read(&row, &spec.cost_usd, plain::money)?.flatten();
         events.push(Event::Reported { ttft, latency, cost_usd });
         Ok(events)
+    }
+}
+
+/// Whether a field says yes: `true`, or a text other than the words for no.
+fn is_said(value: &Value) -> bool {
+    match value {
+        Value::Bool(is_so) => *is_so,
+        Value::String(text) => !["", "0", "false", "no"].contains(&text.trim().to_ascii_lowercase().as_str()),
+        Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => false,
     }
 }
 
@@ -194,6 +204,24 @@ mod tests {
         assert!(answered(told, json!({"output": "x", "e": false})).await.outcome.is_ok());
         let elsewhere = json!({"path": "a", "on": "nope"});
         assert!(detail(answered(elsewhere, json!({})).await).contains("has no `nope`"));
+    }
+
+    #[tokio::test]
+    async fn refusals_are_told_by_a_field() {
+        let spec = json!({"path": "a", "refusal": "/answer/no"});
+        for (said, expected) in [
+            (json!(true), true),
+            (json!("I will not."), true),
+            (json!(false), false),
+            (json!("False"), false),
+            (json!(""), false),
+            (Value::Null, false),
+        ] {
+            let response =
+                answered(spec.clone(), json!({"output": "x", "answer": {"no": said}})).await.outcome.unwrap();
+            assert_eq!(response.is_refusal, expected, "{said}");
+        }
+        assert!(!answered(spec, json!({"output": "x"})).await.outcome.unwrap().is_refusal);
     }
 
     #[tokio::test]

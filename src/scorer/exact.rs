@@ -1,6 +1,6 @@
 //! `exact`: the answer is the target.
 
-use serde_json::{Number, Value, json};
+use serde_json::{Value, json};
 
 use crate::scorer::extract::{Extractor, Part};
 use crate::scorer::normalise::Rules;
@@ -64,49 +64,16 @@ impl Exact {
             return true;
         }
         match (expected, got) {
-            (Part::Json(expected), Part::Json(got)) => self.is_same(expected, got),
+            (Part::Json(expected), Part::Json(got)) => self.rules.is_same_value(expected, got),
             (Part::Json(expected), Part::Text(got)) => match expected.as_ref() {
                 Value::String(_) | Value::Bool(_) => false,
                 Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                    json::parse_answer(got).is_ok_and(|parsed| self.is_same(expected, &parsed.value))
+                    json::parse_answer(got).is_ok_and(|parsed| self.rules.is_same_value(expected, &parsed.value))
                 }
             },
             (Part::Text(_), Part::Text(_) | Part::Json(_)) => false,
         }
     }
-
-    /// Recursion ends: JSON is at most 127 levels deep here.
-    fn is_same(&self, one: &Value, other: &Value) -> bool {
-        match (one, other) {
-            (Value::String(one), Value::String(other)) => self.rules.is_same(one, other),
-            (Value::Number(one), Value::Number(other)) => is_same_number(one, other),
-            (Value::Array(one), Value::Array(other)) => {
-                one.len() == other.len() && one.iter().zip(other).all(|(one, other)| self.is_same(one, other))
-            }
-            (Value::Object(one), Value::Object(other)) => {
-                one.len() == other.len()
-                    && one.iter().all(|(key, value)| other.get(key).is_some_and(|other| self.is_same(value, other)))
-            }
-            (Value::Null | Value::Bool(_), _) => one == other,
-            (Value::String(_) | Value::Number(_) | Value::Array(_) | Value::Object(_), _) => false,
-        }
-    }
-}
-
-/// Whether two JSON numbers have the same value. Integers are compared exactly, also with whole floats.
-fn is_same_number(one: &Number, other: &Number) -> bool {
-    match (one.as_i128(), other.as_i128()) {
-        (Some(one), Some(other)) => one == other,
-        (Some(whole), None) => is_float_of(whole, other),
-        (None, Some(whole)) => is_float_of(whole, one),
-        (None, None) => one.as_f64() == other.as_f64(),
-    }
-}
-
-fn is_float_of(whole: i128, float: &Number) -> bool {
-    // A float that is no whole number is cut and then differs from what it was cut from.
-    #[expect(clippy::cast_possible_truncation, reason = "out of range it saturates, beyond every JSON integer")]
-    float.as_f64().is_some_and(|float| float.fract() == 0.0 && float as i128 == whole)
 }
 
 #[cfg(test)]

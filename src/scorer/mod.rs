@@ -9,11 +9,15 @@
 pub mod extract;
 pub mod normalise;
 
+mod agreement;
 mod contains;
 mod exact;
 mod label;
+mod length;
 mod number;
 mod pattern;
+mod reference;
+mod refusal;
 mod schema;
 
 use serde_json::Value;
@@ -21,11 +25,17 @@ use serde_json::Value;
 use crate::suite::spec::ScorerSpec;
 use crate::types::{Mark, Response};
 
+pub use agreement::digest_of;
+pub use reference::Logged;
+
 /// One answer and what would be right. It holds only what scoring needs, because a run has many of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {
     /// The right answer; `None` when the row has none. JSON's `null` is taken for none.
     pub target: Option<&'a Value>,
+    /// What was answered when the request was logged; `None` when the row is no line of a capture, and when no scorer of
+    /// the suite [needs](Scorer::needs_reference) it.
+    pub logged: Option<&'a Logged>,
     /// The answer.
     pub response: &'a Response,
 }
@@ -60,6 +70,11 @@ pub trait Scorer: Send + Sync {
 
     /// Whether rows without a target are left unscored.
     fn needs_target(&self) -> bool;
+
+    /// Whether it compares with the logged answers of a capture.
+    fn needs_reference(&self) -> bool {
+        false
+    }
 }
 
 /// Something wrong with a scorer's entry in the suite.
@@ -114,6 +129,9 @@ pub fn build(spec: &ScorerSpec, schema: Option<&Value>) -> Result<Box<dyn Scorer
         ScorerSpec::Number(spec) => number::build(spec, metrics, &mut faults),
         ScorerSpec::Label(spec) => label::build(spec, metrics, &mut faults),
         ScorerSpec::Schema(spec) => schema::build(spec, schema, metrics, &mut faults),
+        ScorerSpec::Agreement(spec) => Some(agreement::build(spec, metrics)),
+        ScorerSpec::Length(spec) => Some(length::build(spec, metrics)),
+        ScorerSpec::Refusal(spec) => Some(refusal::build(spec, metrics)),
     };
     match scorer {
         Some(scorer) if faults.is_empty() => Ok(scorer),
@@ -126,9 +144,13 @@ pub fn metric_names(spec: &ScorerSpec) -> Vec<MetricName> {
     let metric = |name: String, kind| MetricName { name, kind };
     let name = spec.name().to_owned();
     match spec {
-        ScorerSpec::Exact(_) | ScorerSpec::Contains(_) | ScorerSpec::Regex(_) | ScorerSpec::Number(_) => {
-            vec![metric(name, MetricKind::Binary)]
-        }
+        ScorerSpec::Exact(_)
+        | ScorerSpec::Contains(_)
+        | ScorerSpec::Regex(_)
+        | ScorerSpec::Number(_)
+        | ScorerSpec::Length(_)
+        | ScorerSpec::Refusal(_) => vec![metric(name, MetricKind::Binary)],
+        ScorerSpec::Agreement(_) => vec![metric(name, MetricKind::Graded)],
         ScorerSpec::Label(_) => vec![metric(name, MetricKind::Label)],
         ScorerSpec::Schema(_) => {
             let json = format!("{name}.json");
@@ -159,11 +181,21 @@ mod tests {
         scorer(spec, schema).err().unwrap_or_default()
     }
 
+    /// The only mark that an entry gives an answer to a logged request.
+    pub fn mark_logged(spec: &Value, logged: &Logged, response: &Response) -> Mark {
+        let scorer = scorer(spec, None).unwrap_or_else(|faults| panic!("{spec}: {faults:?}"));
+        assert!(scorer.needs_reference());
+        let mut marks = Vec::new();
+        scorer.mark(&Case { target: None, logged: Some(logged), response }, &mut marks);
+        assert_eq!(marks.len(), 1);
+        marks.remove(0)
+    }
+
     pub fn mark_with(spec: &Value, schema: Option<&Value>, target: Option<&Value>, answer: &str) -> Vec<Mark> {
         let scorer = scorer(spec, schema).unwrap_or_else(|faults| panic!("{spec}: {faults:?}"));
         let response = Response { text: answer.to_owned(), ..Response::default() };
         let mut marks = Vec::new();
-        scorer.mark(&Case { target, response: &response }, &mut marks);
+        scorer.mark(&Case { target, logged: None, response: &response }, &mut marks);
         assert_eq!(marks.len(), scorer.metrics().len());
         marks
     }
@@ -185,6 +217,9 @@ mod tests {
             (json!({"number": {}}), vec![("number", MetricKind::Binary)]),
             (json!({"label": {}}), vec![("label", MetricKind::Label)]),
             (json!({"schema": {"name": "s"}}), vec![("s", MetricKind::Binary), ("s.json", MetricKind::Binary)]),
+            (json!({"agreement": {}}), vec![("agreement", MetricKind::Graded)]),
+            (json!({"length": {"at_most": 2}}), vec![("length", MetricKind::Binary)]),
+            (json!({"refusal": {}}), vec![("refusal", MetricKind::Binary)]),
         ];
         for (spec, expected) in table {
             let names = metric_names(&serde_json::from_value(spec.clone()).unwrap());
@@ -206,6 +241,9 @@ mod tests {
             (json!({"number": {}}), true),
             (json!({"label": {}}), true),
             (json!({"schema": {}}), false),
+            (json!({"agreement": {}}), true),
+            (json!({"length": {"at_most": 2}}), true),
+            (json!({"refusal": {}}), false),
         ] {
             let schema = json!({});
             assert_eq!(scorer(&spec, Some(&schema)).ok().unwrap().needs_target(), expected, "{spec}");
@@ -230,6 +268,12 @@ mod tests {
             json!({"label": {"classes": ["a", "b"], "field": "/a"}}),
             json!({"schema": {}}),
             json!({"schema": {"extract": {"pointer": "/a"}}}),
+            json!({"agreement": {}}),
+            json!({"agreement": {"by": "json", "ignore_case": true}}),
+            json!({"agreement": {"by": "tools"}}),
+            json!({"agreement": {"by": "text", "fold_space": false}}),
+            json!({"length": {"at_least": 0.5, "at_most": 2}}),
+            json!({"refusal": {"phrases": ["a b", "I can't"]}}),
         ]
         .iter()
         .map(|spec| scorer(spec, Some(&schema)).unwrap_or_else(|faults| panic!("{spec}: {faults:?}")))
@@ -238,7 +282,7 @@ mod tests {
 
     fn check(scorers: &[Box<dyn Scorer>], target: Option<&Value>, text: String) {
         let response = Response { text, ..Response::default() };
-        let case = Case { target, response: &response };
+        let case = Case { target, logged: None, response: &response };
         for scorer in scorers {
             let mut marks = Vec::new();
             scorer.mark(&case, &mut marks);

@@ -6,6 +6,7 @@ use std::fmt::{self, Display, Write};
 use std::sync::LazyLock;
 
 use regex::Regex;
+use serde_json::{Number, Value};
 
 use crate::util::text::shorten;
 
@@ -35,12 +36,53 @@ impl Rules {
         self.chars(one).eq(self.chars(other))
     }
 
+    /// Whether two JSON values are the same: strings under these rules, keys exactly and in any order, numbers by value (1
+    /// is 1.0). Recursion ends: JSON is at most 127 levels deep here.
+    pub fn is_same_value(self, one: &Value, other: &Value) -> bool {
+        match (one, other) {
+            (Value::String(one), Value::String(other)) => self.is_same(one, other),
+            (Value::Number(one), Value::Number(other)) => is_same_number(one, other),
+            (Value::Array(one), Value::Array(other)) => {
+                one.len() == other.len() && one.iter().zip(other).all(|(one, other)| self.is_same_value(one, other))
+            }
+            (Value::Object(one), Value::Object(other)) => {
+                let is_same = |(key, value)| other.get(key).is_some_and(|other| self.is_same_value(value, other));
+                one.len() == other.len() && one.iter().all(is_same)
+            }
+            (Value::Null | Value::Bool(_), _) => one == other,
+            (Value::String(_) | Value::Number(_) | Value::Array(_) | Value::Object(_), _) => false,
+        }
+    }
+
+    /// The text after the rules.
+    pub fn folded(self, text: &str) -> String {
+        self.chars(text).collect()
+    }
+
     /// The text's characters after the rules, without a copy of it.
     fn chars(self, text: &str) -> impl Iterator<Item = char> + '_ {
         let kept = text.chars().filter(move |c| !self.ignore_punctuation || !is_punctuation(*c));
         let folded = kept.flat_map(move |c| Folded::of(c, self.ignore_case));
         FoldSpace { chars: folded, is_on: self.fold_space, has_begun: false, held: None }
     }
+}
+
+/// Whether two JSON numbers have the same value. Integers are compared exactly, also with whole floats.
+fn is_same_number(one: &Number, other: &Number) -> bool {
+    match (one.as_i128(), other.as_i128()) {
+        (Some(one), Some(other)) => one == other,
+        (Some(whole), None) => whole_of(other) == Some(whole),
+        (None, Some(whole)) => whole_of(one) == Some(whole),
+        (None, None) => one.as_f64() == other.as_f64(),
+    }
+}
+
+/// The value of a number that is whole, however it is written.
+pub fn whole_of(number: &Number) -> Option<i128> {
+    // A float that is no whole number is cut and then differs from what it was cut from.
+    #[expect(clippy::cast_possible_truncation, reason = "out of range it saturates, beyond every JSON integer")]
+    let of_float = |float: f64| (float.fract() == 0.0).then_some(float as i128);
+    number.as_i128().or_else(|| number.as_f64().and_then(of_float))
 }
 
 /// One character, or what it folds to.

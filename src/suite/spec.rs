@@ -452,6 +452,9 @@ pub struct RecordedSpec {
     /// Field with the dollars the answer cost.
     #[serde(default)]
     pub cost_usd: Option<String>,
+    /// Field that says that the model refused: `true`, or what it said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
     /// Field that, when it is neither null nor empty, says why there is no answer.
     #[serde(default)]
     pub failure: Option<String>,
@@ -504,6 +507,12 @@ pub enum ScorerSpec {
     Label(LabelSpec),
     /// The answer is JSON, and valid against the schema.
     Schema(SchemaSpec),
+    /// How far the answer agrees with the reference: the logged answer of a capture, else the target.
+    Agreement(AgreementSpec),
+    /// The answer is about as long as the reference.
+    Length(LengthSpec),
+    /// The model did not refuse.
+    Refusal(RefusalSpec),
 }
 
 /// What part of the answer a scorer looks at: one of its entries; the whole text when absent.
@@ -666,6 +675,70 @@ pub struct LabelSpec {
     /// Whether case is ignored; default true.
     #[serde(default = "yes")]
     pub ignore_case: bool,
+}
+
+/// `agreement`: how far an answer agrees with what was answered before. The reference is the logged answer where the row is
+/// a line of a capture, else the target.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgreementSpec {
+    /// Name of the metric; default `agreement`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// What is compared; default `auto`.
+    #[serde(default)]
+    pub by: AgreementBy,
+    /// Whether case is ignored.
+    #[serde(default)]
+    pub ignore_case: bool,
+    /// Whether runs of white space count as one blank, and outer ones not at all; default true.
+    #[serde(default = "yes")]
+    pub fold_space: bool,
+    /// Whether punctuation is ignored.
+    #[serde(default)]
+    pub ignore_punctuation: bool,
+}
+
+/// What of two answers is compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgreementBy {
+    /// Tool calls where the reference calls tools, fields where it is a JSON object or list, else texts.
+    #[default]
+    Auto,
+    /// Texts: the same or not.
+    Text,
+    /// JSON: the share of fields that are the same.
+    Json,
+    /// Tool calls, in any order: the same or not.
+    Tools,
+}
+
+/// `length`: characters of the answer ÷ characters of the reference, without white space around them, lie within bounds.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LengthSpec {
+    /// Name of the metric; default `length`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Least allowed ratio.
+    #[serde(default)]
+    pub at_least: Option<f64>,
+    /// Greatest allowed ratio.
+    #[serde(default)]
+    pub at_most: Option<f64>,
+}
+
+/// `refusal`: the model did not refuse, by what the service says and by phrases of the suite.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefusalSpec {
+    /// Name of the metric; default `refusal`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// An answer that has one of these is a refusal, whatever the case and the kind of apostrophe; none by default.
+    #[serde(default)]
+    pub phrases: Vec<String>,
 }
 
 /// `schema`: valid JSON, and valid against `output.schema`.

@@ -191,12 +191,12 @@ fn one_mistake_is_one_fault() {
         (
             "- label: { field: /intent }",
             "- label",
-            "35: expected a mapping with exactly one of the keys `exact`, `contains`, `regex`, `number`, `label`, `schema`, found the string `label`",
+            "35: expected a mapping with exactly one of the keys `exact`, `contains`, `regex`, `number`, `label`, `schema`, `agreement`, `length`, `refusal`, found the string `label`",
         ),
         (
             "- number: {",
             "- {",
-            "37: expected a mapping with exactly one of the keys `exact`, `contains`, `regex`, `number`, `label`, `schema`, found the keys `field`, `tolerance`",
+            "37: expected a mapping with exactly one of the keys `exact`, `contains`, `regex`, `number`, `label`, `schema`, `agreement`, `length`, `refusal`, found the keys `field`, `tolerance`",
         ),
         (
             "pacing: { closed: { in_flight: 16 } }",
@@ -317,6 +317,17 @@ fn rules() {
         (
             "- number: { field: /priority, tolerance: 0 }",
             "- contains: { any: [\"\"] }",
+            "37: every answer contains the empty text",
+        ),
+        (
+            "- number: { field: /priority, tolerance: 0 }",
+            "- length: { at_least: 2, at_most: 0.5 }",
+            "37: `at_least` is more than `at_most`: no answer is within such bounds",
+        ),
+        ("- number: { field: /priority, tolerance: 0 }", "- length: {}", "37: the scorer has no bound"),
+        (
+            "- number: { field: /priority, tolerance: 0 }",
+            "- refusal: { phrases: [\" \"] }",
             "37: every answer contains the empty text",
         ),
         ("output:\n  schema: schemas/triage.json\n", "", "34: the scorer has no schema to check against"),

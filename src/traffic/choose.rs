@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use crate::dataset::select::draw;
-use crate::types::{Content, Exchange, Role};
+use crate::types::{Content, Exchange, Message, Role};
 use crate::util::digest::Digest;
 
 /// Values of a signature; bands of so many of them are compared as one.
@@ -71,14 +71,58 @@ pub struct Chosen {
     pub not_drawn: u64,
 }
 
+/// Finds near-duplicates among texts that come one after the other.
+#[derive(Default)]
+pub struct Folds {
+    /// Signatures of the texts that stand for themselves.
+    kept: Vec<[u32; VALUES]>,
+    buckets: HashMap<(u8, u64), Vec<u32>>,
+}
+
+impl Folds {
+    /// Looks at the next text: the number, from 0, of the text that stands for it, among those that stand for themselves.
+    ///
+    /// # Errors
+    /// The number that the text itself has now, as it is like none before it.
+    pub fn look(&mut self, text: &str) -> Result<usize, usize> {
+        let signature = signature(text);
+        let bands: Vec<(u8, u64)> = signature
+            .chunks(BAND)
+            .enumerate()
+            .map(|(band, values)| {
+                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                (u8::try_from(band).unwrap_or(u8::MAX), Digest::of(&bytes).low64())
+            })
+            .collect();
+        let alike = bands.iter().filter_map(|band| self.buckets.get(band)).flatten().copied().find(|other| {
+            let known = &self.kept[*other as usize];
+            let same = known.iter().zip(signature.iter()).filter(|(a, b)| a == b).count();
+            same as f64 >= ALIKE * VALUES as f64
+        });
+        if let Some(other) = alike {
+            return Ok(other as usize);
+        }
+        let number = u32::try_from(self.kept.len()).unwrap_or(u32::MAX);
+        for band in bands {
+            // What many share tells little, and a bucket must not grow without bound.
+            let bucket = self.buckets.entry(band).or_default();
+            if bucket.len() < 64 {
+                bucket.push(number);
+            }
+        }
+        self.kept.push(*signature);
+        Err(self.kept.len() - 1)
+    }
+}
+
 /// Looks at exchanges one after the other, then draws.
 #[derive(Default)]
 pub struct Chooser {
     strata: Vec<Stratum>,
     codes: HashMap<String, u32>,
-    /// Of those that stand for themselves: their places, strata and signatures.
-    kept: Vec<(usize, u32, Box<[u32; VALUES]>)>,
-    buckets: HashMap<(u8, u64), Vec<u32>>,
+    folds: Folds,
+    /// Of those that stand for themselves: their places and strata.
+    kept: Vec<(usize, u32)>,
     duplicates: Vec<u64>,
     folded: u64,
     seen: usize,
@@ -95,45 +139,23 @@ impl Chooser {
         let place = self.seen;
         self.seen += 1;
         self.duplicates.push(0);
-        let signature = signature(exchange);
-        let bands: Vec<(u8, u64)> = signature
-            .chunks(BAND)
-            .enumerate()
-            .map(|(band, values)| {
-                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                (u8::try_from(band).unwrap_or(u8::MAX), Digest::of(&bytes).low64())
-            })
-            .collect();
-        let alike = bands.iter().filter_map(|band| self.buckets.get(band)).flatten().copied().find(|other| {
-            let known = &self.kept[*other as usize].2;
-            let same = known.iter().zip(signature.iter()).filter(|(a, b)| a == b).count();
-            same as f64 >= ALIKE * VALUES as f64
-        });
-        if let Some(other) = alike {
-            self.duplicates[self.kept[other as usize].0] += 1;
+        if let Ok(other) = self.folds.look(&texts(exchange).collect::<Vec<_>>().join("\n")) {
+            self.duplicates[self.kept[other].0] += 1;
             self.folded += 1;
             return;
         }
         let stratum: Vec<String> = self.strata.iter().map(|stratum| stratum.of(exchange)).collect();
         let next = u32::try_from(self.codes.len()).unwrap_or(u32::MAX);
         let code = *self.codes.entry(stratum.join("\0")).or_insert(next);
-        let number = u32::try_from(self.kept.len()).unwrap_or(u32::MAX);
-        for band in bands {
-            // What many share tells little, and a bucket must not grow without bound.
-            let bucket = self.buckets.entry(band).or_default();
-            if bucket.len() < 64 {
-                bucket.push(number);
-            }
-        }
-        self.kept.push((place, code, signature));
+        self.kept.push((place, code));
     }
 
     /// Draws.
     pub fn draw(self, seed: u64, wanted: u64) -> Chosen {
-        let strata: Vec<u32> = self.kept.iter().map(|(_, code, _)| *code).collect();
+        let strata: Vec<u32> = self.kept.iter().map(|(_, code)| *code).collect();
         let drawn = draw(seed, &strata, wanted);
         let mut is_drawn = vec![false; self.seen];
-        for ((place, _, _), _) in self.kept.iter().zip(&drawn).filter(|(_, drawn)| **drawn) {
+        for ((place, _), _) in self.kept.iter().zip(&drawn).filter(|(_, drawn)| **drawn) {
             is_drawn[*place] = true;
         }
         let not_drawn = drawn.iter().filter(|drawn| !**drawn).count() as u64;
@@ -141,9 +163,13 @@ impl Chooser {
     }
 }
 
-/// The texts of a question, without the instructions that all questions of an application share.
 fn texts(exchange: &Exchange) -> impl Iterator<Item = &str> {
-    let asked = exchange.messages.iter().filter(|message| !matches!(message.role, Role::System | Role::Developer));
+    asked(&exchange.messages)
+}
+
+/// The texts of a question, without the instructions that all questions of an application share.
+pub fn asked(messages: &[Message]) -> impl Iterator<Item = &str> {
+    let asked = messages.iter().filter(|message| !matches!(message.role, Role::System | Role::Developer));
     asked.flat_map(|message| -> Vec<&str> {
         match &message.content {
             Content::Text(text) => vec![text],
@@ -154,8 +180,8 @@ fn texts(exchange: &Exchange) -> impl Iterator<Item = &str> {
 }
 
 /// The least value of each of many hash functions over the runs of words.
-fn signature(exchange: &Exchange) -> Box<[u32; VALUES]> {
-    let text: String = texts(exchange).collect::<Vec<_>>().join("\n").to_lowercase();
+fn signature(text: &str) -> Box<[u32; VALUES]> {
+    let text = text.to_lowercase();
     let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
     let mut least = Box::new([u32::MAX; VALUES]);
     let mut take = |run: &[&str]| {

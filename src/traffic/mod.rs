@@ -31,7 +31,7 @@ mod sort;
 pub mod time;
 mod traces;
 
-pub use choose::Stratum;
+pub use choose::{Folds, Stratum, asked};
 pub use kind::Kind;
 pub use own::Captured;
 pub use pass::{Import, ImportError, Sample, beside, import};

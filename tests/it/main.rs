@@ -23,6 +23,7 @@ mod local;
 mod price_sources;
 mod prices;
 mod probe;
+mod promote;
 mod provider;
 mod readme;
 mod replay;

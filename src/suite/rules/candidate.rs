@@ -191,6 +191,7 @@ impl Rules<'_> {
             ("ttft_ms", &spec.ttft_ms),
             ("finish", &spec.finish),
             ("cost_usd", &spec.cost_usd),
+            ("refusal", &spec.refusal),
             ("failure", &spec.failure),
         ];
         self.fields(&at!["candidates", index, "recorded"], &fields);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::suite::at;
 use crate::suite::node::Step;
 use crate::suite::rules::{Rules, shown};
-use crate::suite::spec::{ContainsSpec, ExtractSpec, GateSpec, LabelSpec, NumberSpec, ScorerSpec};
+use crate::suite::spec::{ContainsSpec, ExtractSpec, GateSpec, LabelSpec, LengthSpec, NumberSpec, ScorerSpec};
 use crate::util::text;
 
 /// Dollars per right answer, by the marks of the suite's first scorer.
@@ -63,6 +63,9 @@ impl ScorerSpec {
             ScorerSpec::Number(_) => "number",
             ScorerSpec::Label(_) => "label",
             ScorerSpec::Schema(_) => "schema",
+            ScorerSpec::Agreement(_) => "agreement",
+            ScorerSpec::Length(_) => "length",
+            ScorerSpec::Refusal(_) => "refusal",
         }
     }
 
@@ -75,6 +78,9 @@ impl ScorerSpec {
             ScorerSpec::Number(spec) => &spec.name,
             ScorerSpec::Label(spec) => &spec.name,
             ScorerSpec::Schema(spec) => &spec.name,
+            ScorerSpec::Agreement(spec) => &spec.name,
+            ScorerSpec::Length(spec) => &spec.name,
+            ScorerSpec::Refusal(spec) => &spec.name,
         };
         name.as_deref().unwrap_or(self.kind())
     }
@@ -83,9 +89,13 @@ impl ScorerSpec {
     pub fn metrics(&self) -> Vec<String> {
         let name = self.name();
         match self {
-            ScorerSpec::Exact(_) | ScorerSpec::Contains(_) | ScorerSpec::Regex(_) | ScorerSpec::Number(_) => {
-                vec![name.to_owned()]
-            }
+            ScorerSpec::Exact(_)
+            | ScorerSpec::Contains(_)
+            | ScorerSpec::Regex(_)
+            | ScorerSpec::Number(_)
+            | ScorerSpec::Agreement(_)
+            | ScorerSpec::Length(_)
+            | ScorerSpec::Refusal(_) => vec![name.to_owned()],
             ScorerSpec::Label(_) => vec![name.to_owned(), format!("{name}.macro_f1")],
             ScorerSpec::Schema(_) => vec![name.to_owned(), format!("{name}.json")],
         }
@@ -138,6 +148,7 @@ impl Rules<'_> {
             ScorerSpec::Contains(spec) => (&None, &spec.extract, &None),
             ScorerSpec::Regex(spec) => (&None, &spec.extract, &None),
             ScorerSpec::Schema(spec) => (&None, &spec.extract, &None),
+            ScorerSpec::Agreement(_) | ScorerSpec::Length(_) | ScorerSpec::Refusal(_) => (&None, &None, &None),
         };
         if field.is_some() && extract.is_some() {
             self.fault_help(
@@ -153,7 +164,16 @@ impl Rules<'_> {
             }
         }
         match scorer {
-            ScorerSpec::Exact(_) => {}
+            ScorerSpec::Exact(_) | ScorerSpec::Agreement(_) => {}
+            ScorerSpec::Length(spec) => self.length(index, spec),
+            ScorerSpec::Refusal(spec) => {
+                for (item, phrase) in spec.phrases.iter().enumerate() {
+                    if phrase.trim().is_empty() {
+                        let path = at!["scorers", index, "refusal", "phrases", item];
+                        self.fault(&path, "every answer contains the empty text");
+                    }
+                }
+            }
             ScorerSpec::Contains(spec) => self.contains(index, spec),
             ScorerSpec::Regex(spec) => {
                 if spec.pattern.is_empty() {
@@ -242,6 +262,27 @@ impl Rules<'_> {
             if tolerance.is_some_and(|tolerance| !(tolerance.is_finite() && tolerance >= 0.0)) {
                 self.fault(&at!["scorers", index, "number", key], format!("`{key}` must be 0 or more"));
             }
+        }
+    }
+
+    fn length(&mut self, index: usize, spec: &LengthSpec) {
+        let path = |key| at!["scorers", index, "length", key];
+        let bounds = [("at_least", spec.at_least), ("at_most", spec.at_most)];
+        for (key, bound) in bounds {
+            if bound.is_some_and(|bound| !(bound.is_finite() && bound >= 0.0)) {
+                self.fault(&path(key), format!("`{key}` must be 0 or more"));
+            }
+        }
+        match (spec.at_least, spec.at_most) {
+            (None, None) => self.fault_help(
+                &at!["scorers", index, "length"],
+                "the scorer has no bound",
+                "such as `length: { at_least: 0.5, at_most: 2 }`: from half as long as the reference to twice",
+            ),
+            (Some(least), Some(most)) if least > most => {
+                self.fault(&path("at_least"), "`at_least` is more than `at_most`: no answer is within such bounds");
+            }
+            (Some(_), _) | (_, Some(_)) => {}
         }
     }
 
