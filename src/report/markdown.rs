@@ -312,7 +312,7 @@ impl Page {
             "the end of the answer, response time from the planned time. KS is the Kolmogorov–Smirnov distance of the",
         );
         self.line(
-            "gaps between requests as planned and as sent; gaps less than a millisecond apart count as the same.",
+            "gaps between requests as planned and as sent; gaps less than a millisecond apart count as the same. All times are milliseconds.",
         );
         self.line("");
         for (titles, row) in [

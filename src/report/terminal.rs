@@ -540,7 +540,7 @@ impl Page {
         let Some(replay) = &report.replay else { return };
         self.heading(
             "TIMING",
-            &format!("{}; lag: sent − planned; KS: distance of the gaps", name(&words::replayed(replay))),
+            &format!("{}; in ms; lag: sent − planned; KS: distance of the gaps", name(&words::replayed(replay))),
         );
         let rows = |of: &dyn Fn(&Punctual) -> Vec<String>| {
             replay

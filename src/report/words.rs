@@ -150,11 +150,12 @@ pub(crate) fn both(candidate: &Punctual) -> [String; 6] {
     [a, b, c, d, count(response.n), count(*in_flight_max)]
 }
 
+/// Milliseconds, whose unit stands above the table.
 fn ms(ms: Option<f64>) -> String {
     match ms {
         None => "–".to_owned(),
-        Some(ms) if ms >= 100.0 => format!("{ms:.0} ms"),
-        Some(ms) => format!("{ms:.1} ms"),
+        Some(ms) if ms >= 100.0 => format!("{ms:.0}"),
+        Some(ms) => format!("{ms:.1}"),
     }
 }
 

@@ -78,6 +78,34 @@ fn shape(line: &str) -> String {
     out
 }
 
+/// Fails unless the lines of a block come in what was printed, in order, but for the figures.
+fn shows(block: &str, printed: &str) {
+    let (printed, block) = (timeless(printed), timeless(block));
+    let mut lines = printed.lines().map(shape);
+    for shown in block.lines().filter(|line| line.trim() != "…") {
+        assert!(
+            lines.any(|line| line == shape(shown)),
+            "the README shows a line that did not come next: {shown:?}\n{printed}"
+        );
+    }
+}
+
+/// The replay as the README shows it.
+#[cfg(feature = "local")]
+#[test]
+fn the_worked_replay_prints_what_the_readme_shows() {
+    let folder = checkout();
+    let import = ["import", "auto", "datasets/support-traffic/log.jsonl", "--out", "capture.jsonl"];
+    let mut printed = folder.run(&import).expect(0).out;
+    let mut command = folder.evalctl(["replay", "capture.jsonl", "--suite", "suites/replay.yaml", "--speed", "20"]);
+    command.env("COLUMNS", "80");
+    printed.push_str(&crate::support::finish(command).expect(1).out);
+    let readme = readme();
+    let (_, behind) = readme.split_once("### Replay").unwrap();
+    let (_, behind) = behind.split_once("```text\n").unwrap();
+    shows(behind.split_once("```").unwrap().0, &printed);
+}
+
 /// The quickstart as the README shows it: every line of it, in order, but for the figures; and a second run of a part of
 /// it gives the same answers.
 #[cfg(feature = "local")]
@@ -91,14 +119,7 @@ fn the_first_command_prints_what_the_readme_shows_and_answers_the_same_again() {
     let mut command = folder.evalctl(["run", "suites/quickstart.yaml"]);
     command.env("COLUMNS", "80");
     let printed = crate::support::finish(command).expect(0).out;
-    let (printed, readme) = (timeless(&printed), timeless(&block("text")));
-    let mut lines = printed.lines().map(shape);
-    for shown in readme.lines().filter(|line| line.trim() != "…") {
-        assert!(
-            lines.any(|line| line == shape(shown)),
-            "the README shows a line that did not come next: {shown:?}\n{printed}"
-        );
-    }
+    shows(&block("text"), &printed);
     // Too few samples for the margins, which is not the question here.
     folder.run(&["run", "suites/quickstart.yaml", "--out", "second", "--limit", "60", "-q"]).expect(4);
     let answers = |run: &str| -> std::collections::BTreeMap<String, String> {
