@@ -305,7 +305,7 @@ fn recorded_interactions_replayed_to_who_answers_alike_agree() {
         let row: Value = serde_json::from_str(line).unwrap();
         let (sample, who) = (row["task"]["sample"].as_str(), row["task"]["candidate"].as_str());
         if who == Some("same") && sample.is_some_and(|sample| alike.contains(sample)) {
-            let mark = row["marks"][0]["score"]["value"].as_f64();
+            let mark = row["marks"][0]["value"].as_f64();
             judged += u64::from(mark.is_some());
             agreed += u64::from(mark == Some(1.0));
         }
