@@ -37,11 +37,11 @@ for port in "${ports[@]}"; do
     for _ in $(seq 50); do (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && break; sleep 0.1; done
 done
 
-suite() { # NAME SERVERS
+suite() { # NAME SERVERS [TIMEOUT]
     {
         printf 'name: %s\ndataset: { path: none.jsonl }\nprompt: { user: "-" }\nscorers:\n  - contains: { any: [yes] }\ncandidates:\n' "$1"
         for ((i = 0; i < $2; i++)); do
-            printf '  - id: c%s\n    openai: { model: m, base_url: "http://127.0.0.1:%s/v1", stream: false }\n    timeout: 30s\n    retries: 0\n' "$i" "${ports[$i]}"
+            printf '  - id: c%s\n    openai: { model: m, base_url: "http://127.0.0.1:%s/v1", stream: false }\n    timeout: %s\n    retries: 0\n' "$i" "${ports[$i]}" "${3:-30s}"
         done
         echo 'limits: { max_failures: 100% }'
     } > "$work/$1.yaml"
@@ -92,7 +92,7 @@ for case in "${@:-rate}"; do
     case "$case" in
         rate) suite rate 2; steady "$work/rate.jsonl"; measure rate "$work/rate.jsonl" ;;
         frozen)
-            suite frozen 2; steady "$work/frozen.jsonl"
+            suite frozen 2 5s; steady "$work/frozen.jsonl"
             (sleep 25; kill -STOP "${servers[1]}"; sleep 10; kill -CONT "${servers[1]}") &
             measure frozen "$work/frozen.jsonl" ;;
         azure) suite azure 1

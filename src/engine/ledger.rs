@@ -74,6 +74,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::price;
+    use crate::types::{Price, Usage};
 
     #[test]
     fn nothing_is_sent_that_could_pass_the_cap() {
@@ -129,6 +131,59 @@ mod tests {
                 end(&mut in_flight, 0, &mut beyond);
             }
             prop_assert!(ledger.spent() <= Decimal::from(cap + beyond), "{} of {cap} + {beyond}", ledger.spent());
+        }
+
+        /// The same with money as it comes about: prices per million tokens, cached tokens at a price of their own, and
+        /// usage that may be more than was reckoned with.
+        #[test]
+        fn the_cap_holds_over_prices_and_usages(
+            cap_cents in 0_i64..200,
+            prices in (1_i64..6_000, 0_i64..3_000, 1_i64..9_000),
+            requests in prop::collection::vec(
+                ((1_u64..40_000, 1_u64..4_000), (1_u64..60_000, 0_u64..60_000, 0_u64..6_000), 0_usize..8),
+                1..80,
+            ),
+        ) {
+            let per_mtok = |cents: i64| Some(Decimal::new(cents, 2));
+            let price = Price {
+                input_per_mtok_usd: per_mtok(prices.0),
+                cached_input_per_mtok_usd: per_mtok(prices.1.min(prices.0)),
+                output_per_mtok_usd: per_mtok(prices.2),
+                ..Price::default()
+            };
+            let cost = |input: u64, cached: u64, output: u64| {
+                let usage = Usage {
+                    input_tokens: Some(input),
+                    cached_input_tokens: Some(cached.min(input)),
+                    output_tokens: Some(output),
+                    ..Usage::default()
+                };
+                price::cost(&price, &usage).unwrap()
+            };
+            let cap = Decimal::new(cap_cents, 2);
+            let ledger = Ledger::new(cap, Decimal::ZERO);
+            let mut flying: Vec<(Decimal, Decimal)> = Vec::new();
+            let (mut beyond, mut spent) = (Decimal::ZERO, Decimal::ZERO);
+            let mut end = |flying: &mut Vec<(Decimal, Decimal)>, at: usize| {
+                let (reserved, amount) = flying.remove(at % flying.len());
+                beyond += (amount - reserved).max(Decimal::ZERO);
+                spent += amount;
+                ledger.settle(reserved, amount);
+            };
+            for ((input, output), (real_input, cached, real_output), ending) in requests {
+                let reserved = cost(input, 0, output);
+                if ledger.reserve(reserved) == Reserved::Yes {
+                    flying.push((reserved, cost(real_input, cached, real_output)));
+                }
+                if flying.len() > 4 {
+                    end(&mut flying, ending);
+                }
+            }
+            while !flying.is_empty() {
+                end(&mut flying, 0);
+            }
+            prop_assert_eq!(ledger.spent(), spent);
+            prop_assert!(spent <= cap + beyond, "{} of {} with {} beyond", spent, cap, beyond);
         }
     }
 }
