@@ -162,7 +162,7 @@ pub struct ReplayArgs {
     /// Only say how long it would take, how many requests, tokens and dollars
     #[arg(long)]
     pub dry_run: bool,
-    /// Send nothing: answers of a stored run or replay of the same capture, against what was logged
+    /// Send nothing: answers of a stored replay of the same capture, against what was logged
     #[arg(long, value_name = "RUN", conflicts_with = "dry_run")]
     pub offline: Option<PathBuf>,
     /// Folder of the run [default: reports/SUITE/TIME]

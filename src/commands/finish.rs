@@ -82,7 +82,10 @@ fn is_time(metric: &str) -> bool {
 
 /// How the candidates of a replay kept their times.
 fn kept(replay: &Replay, plan: &Plan, keepers: Vec<Timekeeper>) -> ReplayReport {
-    let asked = plan.candidates.iter().zip(keepers).filter(|(candidate, _)| &*candidate.id != LOGGED);
+    // Who answers from a file is asked at no time of the log.
+    let is_recorded: Vec<bool> = plan.suite.candidates.iter().map(|spec| spec.recorded.is_some()).collect();
+    let asked = plan.candidates.iter().zip(keepers).zip(is_recorded).filter(|(_, is_recorded)| !is_recorded);
+    let asked = asked.map(|(asked, _)| asked);
     let candidates = asked.map(|(candidate, keeper)| {
         let pauses = replay.pauses.get(&*candidate.id).copied().unwrap_or(0);
         keeper.finish(&candidate.id, replay.max_in_flight, pauses)
@@ -153,6 +156,11 @@ fn notes(manifest: &Manifest, plan: &Plan, summary: &Summary, marked: &Marked) -
                 format!("`limits.max_usd` does not bound the hours of the machine that `{}` runs on", candidate.id);
             notes.push(note("unbounded_hours", text, Some("it bounds what is paid by the request and by the token")));
         }
+    }
+    if let Some(replay) = manifest.replay.as_ref().filter(|replay| replay.cached > 0) {
+        let text =
+            format!("{} answers of `{LOGGED}` came from a cache: their times are not the model's", replay.cached);
+        notes.push(note("cached", text, Some("leave them out of the capture before speed is judged by it")));
     }
     if manifest.replay.is_some() {
         let text = "turns are asked with the conversation as it was logged: an answer to one never changes the next";

@@ -20,7 +20,7 @@ use crate::commands::{World, estimate, finish, marking, print, promote, show, so
 use crate::engine::{Gaps, Health, Late, OnFull, Order, Pacing, Punctuality, Rates, Rules, Stop, Timetable};
 use crate::report::{Progress, ProgressKind, STOPPING};
 use crate::store::{Folder, Manifest, RecordReader, RecordWriter, StoreError};
-use crate::types::{Capture, Fault, Faults, Replay, Sink};
+use crate::types::{Capture, CaptureVersion, Fault, Faults, Replay, Sink};
 use crate::util::clock::Clock;
 use crate::util::text::visible;
 
@@ -67,8 +67,21 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
     if args.dry_run {
         return print(world, survey.forecast(&plan, &how)?.as_bytes());
     }
+    // What was replayed how, and how it went: of a stored replay as it says itself.
+    let told = match &args.offline {
+        Some(from) => Replay { capture: capture.clone(), ..adopt(&mut plan, from)? },
+        None => Replay {
+            capture: capture.clone(),
+            pacing: how.in_words(),
+            precision: survey.precision(&how),
+            gaps_cut: survey.gaps_cut,
+            max_in_flight: how.punctuality.max_in_flight,
+            pauses: BTreeMap::new(),
+            longest_pause: Duration::ZERO,
+            cached: survey.cached,
+        },
+    };
     let as_run = as_run(args);
-    promote::can(args.promote, &plan)?;
     let path = choose_folder(&as_run, &plan)?;
     let unusable = |error: StoreError| match error {
         StoreError::Io { .. } => CommandError::usage(error.to_string(), "name another folder with `--out`"),
@@ -77,19 +90,8 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
     let folder = Folder::take(&path).map_err(unusable)?;
     let servers = weights::start(&mut plan, args.quiet, world).inspect_err(|_| folder.leave_if_empty())?;
     let (mut records, _) = RecordWriter::open(folder.path()).map_err(unusable)?;
-    if let Some(from) = &args.offline {
-        adopt(&mut plan, from)?;
-    }
     let mut manifest = manifest(&as_run, &source.shown, &plan, None);
-    manifest.replay = Some(Replay {
-        capture,
-        pacing: how.in_words(),
-        precision: survey.precision(&how),
-        gaps_cut: survey.gaps_cut,
-        max_in_flight: how.punctuality.max_in_flight,
-        pauses: BTreeMap::new(),
-        longest_pause: Duration::ZERO,
-    });
+    manifest.replay = Some(told);
     manifest.write(folder.path()).map_err(unusable)?;
     if folder.path().parent() == Some(&plan::suite_folder(&plan.suite.name)) {
         folder.link_latest();
@@ -219,7 +221,7 @@ fn rate_of(text: &str) -> Option<Pacing> {
     let mut parts = text.split(':');
     let kind = parts.next()?;
     let mut number = || parts.next()?.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
-    let per_s = number().filter(|rate| *rate <= 1e6)?;
+    let per_s = number().filter(|rate| (1e-6..=1e6).contains(rate))?;
     let gaps = match kind {
         "const" => Gaps::Constant,
         "poisson" => Gaps::Poisson,
@@ -268,7 +270,7 @@ fn looks_like_one(path: &Path) -> bool {
     let is_read = BufReader::new(file.take(FIRST_LINE)).read_until(b'\n', &mut first).is_ok();
     let version =
         serde_json::from_slice::<Value>(&first).ok().and_then(|row| row["evalctl"].as_str().map(str::to_owned));
-    !is_read || first.is_empty() || version.is_some_and(|version| version.starts_with("capture/"))
+    !is_read || first.is_empty() || version.is_some_and(|version| version == CaptureVersion::TEXT)
 }
 
 fn micros_of(time: SystemTime) -> i64 {
@@ -304,6 +306,8 @@ struct Survey {
     /// How finely its lines tell time, the coarsest first.
     precisions: Vec<String>,
     made: u64,
+    /// Answers that came from a cache before the model.
+    cached: u64,
 }
 
 impl Survey {
@@ -315,13 +319,19 @@ impl Survey {
         let mut timetable = Timetable::new(how.pacing);
         let mut conversations = std::collections::HashSet::new();
         let (mut requests, mut span, mut made) = (0_u64, Duration::ZERO, 0);
-        let (mut untimed, mut digested, mut foreign) = (0_u64, 0_u64, 0_u64);
+        let (mut untimed, mut digested, mut foreign, mut back, mut cached) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
+        let mut last = i64::MIN;
         let mut precisions: Vec<String> = Vec::new();
         for sample in plan.dataset.samples(&plan.selection) {
             let sample = sample.map_err(Faults::from)?;
             let word = |name: &str| sample.row.get(name).and_then(Value::as_str);
             requests += 1;
-            foreign += u64::from(!word("evalctl").is_some_and(|version| version.starts_with("capture/")));
+            foreign += u64::from(word("evalctl") != Some(CaptureVersion::TEXT));
+            cached += u64::from(sample.row.get("is_cached") == Some(&Value::Bool(true)));
+            if let Some(arrived) = sample.row.get("arrived_us").and_then(Value::as_i64) {
+                back += u64::from(arrived < last);
+                last = last.max(arrived);
+            }
             digested += u64::from(word("texts") == Some("digested"));
             made += u64::from(word("texts") == Some("made"));
             if let Some(cluster) = &sample.cluster {
@@ -343,6 +353,12 @@ impl Survey {
                 "make one of the log: evalctl import auto LOG --out capture.jsonl",
             );
         }
+        if back > 0 && matches!(how.pacing, Pacing::AsLogged { .. }) {
+            return refuse(
+                format!("{back} of {requests} lines are earlier than one before them"),
+                "put the capture in order: evalctl import capture FILE --out sorted.jsonl",
+            );
+        }
         if digested > 0 {
             return refuse(
                 format!("{digested} of {requests} lines hold digests in the place of texts: there is nothing to ask"),
@@ -359,12 +375,14 @@ impl Survey {
             return refuse("nothing of the capture is left to replay".to_owned(), "look at `--from` and `--to`");
         }
         let gaps_cut = timetable.cuts;
-        Ok(Survey { requests, conversations: conversations.len(), span, gaps_cut, precisions, made })
+        Ok(Survey { requests, conversations: conversations.len(), span, gaps_cut, precisions, made, cached })
     }
 
     /// From the beginning of one time through to that of the next: one mean gap after its last request.
     fn period(&self, how: &How) -> Duration {
         match how.pacing {
+            // What arrived all at once comes again a second later.
+            Pacing::AsLogged { .. } if self.span.is_zero() => Duration::from_secs(1),
             Pacing::AsLogged { .. } => self.span + self.span.div_f64((self.requests.max(2) - 1) as f64),
             Pacing::At { .. } => Duration::ZERO,
         }
@@ -389,7 +407,9 @@ impl Survey {
         let times = u64::from(plan.suite.repeats);
         let all = self.period(how) * (plan.suite.repeats - 1) + self.span;
         let mut out = String::new();
-        let per_s = self.requests.saturating_sub(1) as f64 / self.span.as_secs_f64().max(1e-9);
+        let per_s = self.requests.saturating_sub(1) as f64 / self.span.as_secs_f64();
+        let per_s =
+            if self.span.is_zero() { "all at once".to_owned() } else { format!("{per_s:.2} a second on average") };
         let _ = writeln!(out, "nothing is sent; this is what it would take");
         let _ = writeln!(
             out,
@@ -404,7 +424,7 @@ impl Survey {
         );
         let _ = writeln!(
             out,
-            "  requests    {} in {} conversations, {per_s:.2} a second on average, to each candidate",
+            "  requests    {} in {} conversations, {per_s}, to each candidate",
             self.requests * times,
             self.conversations
         );
@@ -423,8 +443,12 @@ impl Survey {
 }
 
 /// Takes over who answered in a stored run.
-fn adopt(plan: &mut Plan, from: &Path) -> Result<(), CommandError> {
+fn adopt(plan: &mut Plan, from: &Path) -> Result<Replay, CommandError> {
     let stored = Manifest::read(from)?;
+    let replay = stored.replay.clone().ok_or_else(|| {
+        let what = format!("`{}` is no replay", shown(from));
+        CommandError::usage(what, "name the folder of a replay; `evalctl score RUN` marks other runs again")
+    })?;
     for candidate in plan.candidates.iter_mut().filter(|candidate| &*candidate.id != LOGGED) {
         let known = stored.candidates.iter().find(|known| *known.id == *candidate.id).ok_or_else(|| {
             let what = format!("`{}` has no candidate `{}`", shown(from), visible(&candidate.id));
@@ -439,7 +463,7 @@ fn adopt(plan: &mut Plan, from: &Path) -> Result<(), CommandError> {
         })?;
         logged.identity = known.identity;
     }
-    Ok(())
+    Ok(replay)
 }
 
 /// Takes over the records of a stored run; what in them answers other questions is told apart when they are marked.

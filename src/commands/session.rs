@@ -189,14 +189,16 @@ fn turn(row: &Row, conversation: &Arc<str>, pacing: Pacing, ends: &mut HashMap<A
         Some(end) => ends.insert(Arc::clone(conversation), end),
         None => ends.get(conversation).copied(),
     };
-    let speed = match pacing {
-        Pacing::AsLogged { speed, .. } => speed,
-        Pacing::At { .. } => 1.0,
+    let thought = arrived.zip(before).map_or(0, |(arrived, end)| arrived.saturating_sub(end).max(0));
+    let thought = Duration::from_micros(thought.unsigned_abs());
+    let think = match pacing {
+        Pacing::AsLogged { speed, max_gap } => thought.min(max_gap.unwrap_or(Duration::MAX)).div_f64(speed),
+        // At a rate the log's times count for nothing.
+        Pacing::At { .. } => Duration::ZERO,
     };
-    let thought = arrived.zip(before).map_or(0, |(arrived, end)| (arrived - end).max(0));
     // A conversation that is replayed again is another one.
     let conversation = if repeat == 0 { Arc::clone(conversation) } else { format!("{conversation} {repeat}").into() };
-    Turn { conversation, think: Duration::from_secs_f64(thought as f64 / 1e6 / speed) }
+    Turn { conversation, think }
 }
 
 /// Carries out tasks and hands every event to every sink, in order.

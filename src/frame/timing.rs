@@ -21,6 +21,11 @@ struct Instants {
     intended: Duration,
     /// `None` when it was not sent.
     sent: Option<Duration>,
+    /// When its last attempt was sent.
+    last_sent: Option<Duration>,
+    /// When it was over, however it ended.
+    over: Option<Duration>,
+    /// The same, of what counts for the times.
     end: Option<Duration>,
     first: Option<Duration>,
     is_held: bool,
@@ -57,10 +62,13 @@ impl Seen {
         // Of what was tried again the first attempt counts for the lag: the rest is the service's doing.
         let sent = record.retried.first().map(|attempt| attempt.sent).or(last.map(|timing| timing.sent));
         let is_timed = matches!(became, Became::Answered | Became::TimedOut);
-        let end = last.filter(|_| is_timed).map(|timing| timing.sent + timing.done);
+        let last_sent = last.map(|timing| timing.sent);
+        let over = last.map(|timing| timing.sent + timing.done);
+        let end = over.filter(|_| is_timed);
         let first = last.and_then(|timing| Some(timing.sent + *timing.chunks.first()?));
         let is_full = became == Became::Unsent(Unsent::Full);
-        Some(Seen { instants: Instants { intended, sent, end, first, is_held: record.is_held, is_full }, became })
+        let is_held = record.is_held;
+        Some(Seen { instants: Instants { intended, sent, last_sent, over, end, first, is_held, is_full }, became })
     }
 }
 
@@ -102,7 +110,7 @@ impl Timekeeper {
         let lags = each(&|request| Some(ms(request.sent?, request.intended)));
         let lag = spread(lags.clone());
         let flights: Vec<(Duration, Duration)> =
-            requests.iter().filter_map(|request| Some((request.sent?, request.end.or(request.sent)?))).collect();
+            requests.iter().filter_map(|request| Some((request.sent?, request.over.or(request.sent)?))).collect();
         let changes = changes(&flights);
         let in_flight_max = changes.iter().map(|(_, level)| *level).max().unwrap_or(0);
         let first_full = requests.iter().find(|request| request.is_full).map(|request| request.intended);
@@ -128,9 +136,9 @@ impl Timekeeper {
         Punctual {
             candidate: candidate.to_owned(),
             lag,
-            service: spread(each(&|request| Some(ms(request.end?, request.sent?)))),
+            service: spread(each(&|request| Some(ms(request.end?, request.last_sent?)))),
             response: spread(each(&|request| Some(ms(request.end?, request.intended)))),
-            ttft_service: spread(each(&|request| Some(ms(request.first?, request.sent?)))),
+            ttft_service: spread(each(&|request| Some(ms(request.first?, request.last_sent?)))),
             ttft_response: spread(each(&|request| Some(ms(request.first?, request.intended)))),
             drift: drift(requests),
             ks: stats::kolmogorov_smirnov(&of_plan, &of_sends, SAME_GAP_S),
@@ -204,7 +212,8 @@ fn stretches(requests: &[Instants], changes: &[(Duration, u64)], start: Duration
     let span = (last.intended - start).as_secs_f64();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and STRETCHES")]
     let count = (span.floor() as usize).clamp(1, STRETCHES);
-    let length = (span / count as f64).max(1e-9);
+    // What was planned for one instant is looked at over a second.
+    let length = if span > 0.0 { span / count as f64 } else { 1.0 };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, and clamped")]
     let place = |at: Duration| ((at.saturating_sub(start).as_secs_f64() / length) as usize).min(count - 1);
     let mut lags = vec![Vec::new(); count];

@@ -165,7 +165,8 @@ pub(crate) fn asides(candidate: &Punctual) -> Vec<String> {
     let mut asides: Vec<String> =
         unsent.map(|(why, requests)| format!("{} not sent: {}", count(*requests), why.in_words())).collect();
     if candidate.accounting.unfinished > 0 {
-        asides.push(format!("{} not sent: the replay was stopped", count(candidate.accounting.unfinished)));
+        asides
+            .push(format!("{} without an end: the replay was stopped before", count(candidate.accounting.unfinished)));
     }
     if candidate.accounting.timed_out > 0 {
         let requests = count(candidate.accounting.timed_out);

@@ -46,6 +46,9 @@ pub struct Replay {
     /// The longest time for which it was.
     #[serde(rename = "longest_pause_us", with = "micros", default)]
     pub longest_pause: Duration,
+    /// Logged answers that came from a cache before the model.
+    #[serde(default)]
+    pub cached: u64,
 }
 
 /// Three quantiles and the largest of some times, in milliseconds; each `None` when nothing was observed.
@@ -80,7 +83,8 @@ pub struct Stretch {
     pub in_flight: u64,
 }
 
-/// What became of a candidate's requests: planned = answered + failed + unfinished + all that was not sent.
+/// What became of a candidate's requests: planned = answered + failed + timed out +
+/// unfinished + all that was not sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Accounting {
     /// Requests that were due.

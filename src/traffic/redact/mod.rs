@@ -142,7 +142,9 @@ impl Redactor {
         if let Value::Object(fields) = value {
             for (name, field) in fields.iter_mut() {
                 match name.as_str() {
-                    "evalctl" | "precision" | "texts" | "redactions" => {}
+                    // Ours, and no texts: a rule over digits must not make words of times.
+                    "evalctl" | "precision" | "texts" | "redactions" | "turn" | "arrived_us" | "status"
+                    | "latency_ms" | "ttft_ms" | "cost_usd" | "is_streamed" | "is_cached" | "duplicates" => {}
                     // Ids join files and conversations: one that must go becomes another that is still one.
                     "id" | "conversation" => self.id(field),
                     _ => self.value(field, DEPTH),
@@ -338,12 +340,20 @@ fn is_worth(rule: &Rule, text: &str, digits: usize) -> bool {
 
 fn is_secret_key(key: &str) -> bool {
     let plain: String = key.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).collect();
-    SECRET_KEYS.contains(&plain.to_ascii_lowercase().as_str())
+    let plain = plain.to_ascii_lowercase();
+    // `db_password`, `x-goog-api-key`, `token`, `secret_token`; not `max_tokens`.
+    let ends = ["password", "passwd", "pwd", "secret", "token", "apikey", "accesskey", "privatekey"];
+    SECRET_KEYS.contains(&plain.as_str()) || ends.iter().any(|end| plain.ends_with(end))
 }
 
 /// Whether something stands there that is no placeholder yet.
 fn is_open(text: &str) -> bool {
-    !(text.trim().is_empty() || text.starts_with('[') && text.ends_with(']'))
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let is_placeholder = inner.is_some_and(|inner| {
+        inner.ends_with(|c: char| c.is_ascii_digit())
+            && inner.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+    });
+    !(text.trim().is_empty() || is_placeholder)
 }
 
 /// A text without the escapes of JSON; `None` when it has none of those that hide something.
