@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::cli::ImportArgs;
 use crate::commands::exit::CommandError;
 use crate::commands::{World, print};
+use crate::report;
 use crate::store::StoreError;
 use crate::traffic::ledger::Ledger;
 use crate::traffic::redact::{self, Custom, Redactor};
@@ -131,10 +132,10 @@ fn as_json(ledger: &Ledger) -> Result<String, CommandError> {
 fn as_text(ledger: &Ledger, out: Option<&Path>) -> String {
     let mut text = String::new();
     for file in &ledger.files {
-        let _ = writeln!(text, "{}: {} rows as {}", visible(&file.file), grouped(file.rows), file.kind);
+        let _ = writeln!(text, "{}: {} rows as {}", visible(&file.file), report::count(file.rows), file.kind);
     }
     let mut line = |what: &str, count: u64| {
-        let _ = writeln!(text, "{what:<WHAT$}{:>13}", grouped(count));
+        let _ = writeln!(text, "{what:<WHAT$}{:>13}", report::count(count));
     };
     line("rows read", ledger.rows_read);
     line("kept", ledger.kept);
@@ -197,17 +198,4 @@ fn instant(us: i64) -> String {
         Ok(us) => clock::rfc3339(std::time::UNIX_EPOCH + std::time::Duration::from_micros(us)),
         Err(_) => format!("{us} µs"),
     }
-}
-
-/// `12,345`
-fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }

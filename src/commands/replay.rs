@@ -3,22 +3,25 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use crate::cli::{Choice, Form, ReplayArgs, RunArgs, SessionOrder};
+use crate::cli::{Choice, ReplayArgs, RunArgs, SessionOrder};
 use crate::commands::exit::CommandError;
 use crate::commands::plan::{self, LOGGED, Options, Plan};
-use crate::commands::run::{choose_folder, fleet, in_words, manifest, progress_kind, quoted, rules, say, shown, spend};
+use crate::commands::run::{
+    choose_folder, conclude, fleet, in_words, left_early, listen, manifest, progress_kind, rules, say, shown, spend,
+    unusable,
+};
 use crate::commands::session::{self, Done, Ended};
 use crate::commands::signals::Signals;
-use crate::commands::{World, estimate, finish, marking, print, promote, show, source, weights};
+use crate::commands::{World, estimate, print, source, weights};
 use crate::engine::{Gaps, Health, Late, OnFull, Order, Pacing, Punctuality, Rates, Rules, Stop, Timetable};
-use crate::report::{Progress, ProgressKind, STOPPING};
+use crate::report::Progress;
 use crate::store::{Folder, Manifest, RecordReader, RecordWriter, StoreError};
 use crate::types::{Capture, CaptureVersion, Fault, Faults, Replay, Sink};
 use crate::util::clock::Clock;
@@ -83,10 +86,6 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
     };
     let as_run = as_run(args);
     let path = choose_folder(&as_run, &plan)?;
-    let unusable = |error: StoreError| match error {
-        StoreError::Io { .. } => CommandError::usage(error.to_string(), "name another folder with `--out`"),
-        other => other.into(),
-    };
     let folder = Folder::take(&path).map_err(unusable)?;
     let servers = weights::start(&mut plan, args.quiet, world).inspect_err(|_| folder.leave_if_empty())?;
     let (mut records, _) = RecordWriter::open(folder.path()).map_err(unusable)?;
@@ -96,13 +95,7 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
     if folder.path().parent() == Some(&plan::suite_folder(&plan.suite.name)) {
         folder.link_latest();
     }
-    let is_shown = progress_kind(&as_run) == ProgressKind::Bars;
-    let signals = Signals::listen(move || {
-        if !is_shown {
-            let _ = writeln!(io::stderr(), "{STOPPING}");
-        }
-    })
-    .map_err(|error| CommandError::Internal(error.to_string()))?;
+    let signals = listen(&as_run)?;
     let sent = match &args.offline {
         Some(from) => copy(from, &mut records).map(|()| (Ended::Done, Vec::new())),
         None => send(&as_run, &mut plan, &mut records, &how, &survey, &signals),
@@ -112,8 +105,7 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
         let help = Some("free some space, and replay it again into another folder".to_owned());
         CommandError::Store { source: StoreError::Io { doing: "write", path, source }, help }
     })?;
-    let score = format!("evalctl score {}", quoted(folder.path()));
-    signals.leave_with(format!("left before the report; all answers are kept, mark them with: {score}"));
+    signals.leave_with(left_early(&folder));
     let is_broken = matches!(&ended, Ended::Stopped(Stop::Internal { .. }));
     match ended {
         Ended::Done => {}
@@ -135,12 +127,7 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
             manifest.write(folder.path())?;
         }
     }
-    let (frame, marked) = marking::mark(folder.path(), &plan, None)?;
-    let report = finish::report(&manifest, &plan, &frame, marked, &folder.run_id());
-    finish::write(folder.path(), &report.document, &report.summary)?;
-    let code = show(world, &report.document, if args.json { Form::Json } else { Form::Terminal })?;
-    say(world, &format!("report: {}", shown(&folder.path().join("report.md"))));
-    promote::write(args.promote, &folder, &plan, world)?;
+    let code = conclude(&as_run, &manifest, &plan, &folder, world)?;
     Ok(if is_broken { 6 } else { code })
 }
 

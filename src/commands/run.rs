@@ -41,11 +41,6 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
     let mut plan = plan::prepare(&source, &options, world.environment)?;
     promote::can(args.promote, &plan)?;
     let path = choose_folder(args, &plan)?;
-    // Nothing has been sent: a folder that cannot be written to is a fault of the command line.
-    let unusable = |error: StoreError| match error {
-        StoreError::Io { .. } => CommandError::usage(error.to_string(), "name another folder with `--out`"),
-        other => other.into(),
-    };
     let folder = Folder::take(&path).map_err(unusable)?;
     let servers = weights::start(&mut plan, args.quiet, world).inspect_err(|_| folder.leave_if_empty())?;
     // First of all the manifest: a run that is not ours to go on with stays as it is.
@@ -71,14 +66,7 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
     }
     let mut is_broken = false;
     if !found.done.is_all() {
-        let is_shown = progress_kind(args) == ProgressKind::Bars;
-        let on_first = move || {
-            // Among the bars it is the display that says so. That it cannot be said must not keep the run from stopping.
-            if !is_shown {
-                let _ = writeln!(io::stderr(), "{STOPPING}");
-            }
-        };
-        let signals = Signals::listen(on_first).map_err(|error| CommandError::Internal(error.to_string()))?;
+        let signals = listen(args)?;
         let ended = drive(args, &mut plan, &mut records, found, &signals, world)
             .and_then(|ended| records.sync().map(|()| ended))
             .map_err(|source| {
@@ -86,8 +74,7 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
                 let help = format!("free some space, then go on: {resume}");
                 CommandError::Store { source: StoreError::Io { doing: "write", path, source }, help: Some(help) }
             })?;
-        let score = format!("evalctl score {}", quoted(folder.path()));
-        signals.leave_with(format!("left before the report; all answers are kept, mark them with: {score}"));
+        signals.leave_with(left_early(&folder));
         is_broken = matches!(&ended, Ended::Stopped(Stop::Internal { .. }));
         match ended {
             Ended::Done => {}
@@ -99,14 +86,52 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
         }
     }
     servers.end();
-    let (frame, marked) = marking::mark(folder.path(), &plan, None)?;
-    let report = finish::report(&manifest, &plan, &frame, marked, &folder.run_id());
+    let code = conclude(args, &manifest, &plan, &folder, world)?;
+    Ok(if is_broken { 6 } else { code })
+}
+
+/// Before anything is sent, a folder that cannot be written to is a fault of the command line.
+pub(super) fn unusable(error: StoreError) -> CommandError {
+    match error {
+        StoreError::Io { .. } => CommandError::usage(error.to_string(), "name another folder with `--out`"),
+        other => other.into(),
+    }
+}
+
+/// Listens for who wants it to stop.
+pub(super) fn listen(args: &RunArgs) -> Result<Signals, CommandError> {
+    let is_shown = progress_kind(args) == ProgressKind::Bars;
+    let on_first = move || {
+        // Among the bars it is the display that says so. That it cannot be said must not keep the run from stopping.
+        if !is_shown {
+            let _ = writeln!(io::stderr(), "{STOPPING}");
+        }
+    };
+    Signals::listen(on_first).map_err(|error| CommandError::Internal(error.to_string()))
+}
+
+/// What is said when only the marking is left, and somebody does not wait for it.
+pub(super) fn left_early(folder: &Folder) -> String {
+    let score = format!("evalctl score {}", quoted(folder.path()));
+    format!("left before the report; all answers are kept, mark them with: {score}")
+}
+
+/// Marks, reports and promotes what has been answered; gives the exit code of the report.
+pub(super) fn conclude(
+    args: &RunArgs,
+    manifest: &Manifest,
+    plan: &Plan,
+    folder: &Folder,
+    world: &mut World<'_>,
+) -> Result<u8, CommandError> {
+    let (frame, marked) = marking::mark(folder.path(), plan, None)?;
+    let report = finish::report(manifest, plan, &frame, marked, &folder.run_id());
     finish::write(folder.path(), &report.document, &report.summary)?;
     let form = if args.json { Form::Json } else { Form::Terminal };
     let code = show(world, &report.document, form)?;
     say(world, &format!("report: {}", shown(&folder.path().join("report.md"))));
-    promote::write(args.promote, &folder, &plan, world)?;
-    Ok(if is_broken { 6 } else { code })
+    promote::write(args.promote, folder, plan, world)?;
+    Ok(code)
 }
 
 /// The run's folder: the one named, the latest one to go on with, or a new one.

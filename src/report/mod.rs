@@ -35,6 +35,7 @@ use crate::util::atomic;
 
 pub use build::{Answerer, Frontmatter, build, exit_code};
 pub use csv::{Csv, flips_csv};
+pub(crate) use figure::count;
 pub use json::Json;
 pub use markdown::Markdown;
 pub use progress::{Progress, ProgressKind, STOPPING, Spend};

@@ -134,26 +134,9 @@ fn chat(row: &Map<String, Value>, zone: Zone) -> Option<Found> {
 
 /// The fields of a row that a service would know as parameters.
 fn known(row: &Map<String, Value>) -> Map<String, Value> {
-    const PARAMS: [&str; 17] = [
-        "temperature",
-        "top_p",
-        "top_k",
-        "max_tokens",
-        "max_completion_tokens",
-        "max_output_tokens",
-        "seed",
-        "stop",
-        "stop_sequences",
-        "tool_choice",
-        "response_format",
-        "frequency_penalty",
-        "presence_penalty",
-        "n",
-        "reasoning_effort",
-        "parallel_tool_calls",
-        "logprobs",
-    ];
-    row.iter().filter(|(key, _)| PARAMS.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect()
+    const MORE: [&str; 3] = ["n", "parallel_tool_calls", "logprobs"];
+    let is_known = |key: &str| request::SAMPLING.contains(&key) || MORE.contains(&key);
+    row.iter().filter(|(key, _)| is_known(key)).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
 /// Sets of examples end with what the model said.

@@ -140,22 +140,6 @@ fn ask(draft: &mut Draft, attributes: Option<&Map<String, Value>>, input: Option
 
 /// What the observation says of parameters. Values may be texts, and some tracers write a text for nothing.
 fn params(row: &Map<String, Value>, draft: &mut Draft) {
-    const KNOWN: [&str; 14] = [
-        "temperature",
-        "top_p",
-        "top_k",
-        "max_tokens",
-        "max_completion_tokens",
-        "max_output_tokens",
-        "seed",
-        "stop",
-        "stop_sequences",
-        "tool_choice",
-        "response_format",
-        "frequency_penalty",
-        "presence_penalty",
-        "reasoning_effort",
-    ];
     let Some(Value::Object(all)) = first(row, &["modelParameters", "model_parameters"]).map(opened) else { return };
     let instructions = all.get("instructions").or_else(|| all.get("system_instruction")).and_then(Value::as_str);
     let has_system = draft.exchange.messages.first().is_some_and(|first| first.role == Role::System);
@@ -166,7 +150,7 @@ fn params(row: &Map<String, Value>, draft: &mut Draft) {
         let tools = request::tools(all.get("tools"));
         draft.exchange.tools = (!tools.is_empty()).then_some(Value::Array(tools));
     }
-    let own = all.into_iter().filter(|(key, _)| KNOWN.contains(&key.as_str()));
+    let own = all.into_iter().filter(|(key, _)| request::SAMPLING.contains(&key.as_str()));
     let own = own.map(|(key, value)| (key, opened(&value)));
     let is_sound =
         |value: &Value| !is_blank(value) && value.as_f64() != Some(-1.0) && value.get("arrayValue").is_none();

@@ -5,6 +5,24 @@ use serde_json::{Map, Value, json};
 use crate::traffic::messages::{self, Read};
 use crate::types::{Exchange, Params};
 
+/// Fields by which services know parameters, under whatever name.
+pub const SAMPLING: [&str; 14] = [
+    "temperature",
+    "top_p",
+    "top_k",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "seed",
+    "stop",
+    "stop_sequences",
+    "tool_choice",
+    "response_format",
+    "frequency_penalty",
+    "presence_penalty",
+    "reasoning_effort",
+];
+
 /// Fields that say who asked, or how the answer is to be sent, rather than what is asked: they stay in the body as sent.
 const NOT_ASKED: [&str; 22] = [
     "model",
