@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::commands::plan::join_text;
-use crate::scorer::Logged;
+use crate::commands::plan::{join_text, own_schema};
+use crate::scorer::{Logged, OwnSchema};
 use crate::types::Sample;
 use crate::util::digest::{Digest, Hasher};
 
@@ -32,6 +32,8 @@ pub struct Cases {
     pub clusters: Option<Vec<u32>>,
     /// Of lines of a capture, what was answered; `None` when no scorer looks at it.
     logged: Option<Vec<Option<Logged>>>,
+    /// Of the same, the schemas that requests ask for themselves; `None` when no scorer looks at them.
+    schemas: Option<OwnSchemas>,
     cluster_codes: HashMap<Arc<str>, u32>,
     asks: Vec<Ask>,
     /// For each distinct way of asking, the digest of each sample's question.
@@ -40,9 +42,41 @@ pub struct Cases {
     ask_of: Vec<usize>,
 }
 
+/// What of the samples is kept beyond what every run needs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Keeps {
+    /// The samples belong to clusters.
+    pub clusters: bool,
+    /// A scorer needs the logged answers.
+    pub logged: bool,
+    /// A scorer needs the schemas that logged requests ask for.
+    pub schemas: bool,
+}
+
+/// Schemas of requests: each distinct one once.
+#[derive(Debug, Default)]
+struct OwnSchemas {
+    distinct: Vec<OwnSchema>,
+    known: HashMap<Digest, u32>,
+    of_samples: Vec<Option<u32>>,
+}
+
+impl OwnSchemas {
+    fn push(&mut self, schema: Option<&Value>) {
+        let number = schema.map(|schema| {
+            let text = schema.to_string();
+            *self.known.entry(Digest::of(text.as_bytes())).or_insert_with(|| {
+                self.distinct.push(OwnSchema::new(schema.clone()));
+                u32::try_from(self.distinct.len() - 1).expect("fewer schemas than 2^32")
+            })
+        });
+        self.of_samples.push(number);
+    }
+}
+
 impl Cases {
-    /// No samples yet; `asks` has one entry per candidate. `keeps_logged`: whether a scorer needs the logged answers.
-    pub fn new(asks: Vec<Ask>, has_clusters: bool, keeps_logged: bool) -> Cases {
+    /// No samples yet; `asks` has one entry per candidate.
+    pub fn new(asks: Vec<Ask>, keeps: Keeps) -> Cases {
         let mut distinct: Vec<Ask> = Vec::new();
         let ask_of = asks
             .into_iter()
@@ -56,8 +90,9 @@ impl Cases {
         Cases {
             ids: Vec::new(),
             targets: Vec::new(),
-            clusters: has_clusters.then(Vec::new),
-            logged: keeps_logged.then(Vec::new),
+            clusters: keeps.clusters.then(Vec::new),
+            logged: keeps.logged.then(Vec::new),
+            schemas: keeps.schemas.then(OwnSchemas::default),
             cluster_codes: HashMap::new(),
             asked: distinct.iter().map(|_| Vec::new()).collect(),
             asks: distinct,
@@ -76,6 +111,9 @@ impl Cases {
         self.targets.push(sample.target.clone());
         if let Some(logged) = &mut self.logged {
             logged.push(Logged::of(&sample.row));
+        }
+        if let Some(schemas) = &mut self.schemas {
+            schemas.push(own_schema(&sample.row));
         }
         if let (Some(clusters), Some(cluster)) = (&mut self.clusters, &sample.cluster) {
             let next = u32::try_from(self.cluster_codes.len()).expect("fewer clusters than 2^32");
@@ -100,6 +138,9 @@ impl Cases {
         if let Some(logged) = &mut self.logged {
             logged.truncate(samples);
         }
+        if let Some(schemas) = &mut self.schemas {
+            schemas.of_samples.truncate(samples);
+        }
         if let Some(clusters) = &mut self.clusters {
             clusters.truncate(samples);
         }
@@ -112,6 +153,12 @@ impl Cases {
     /// What was answered when a sample's request was logged, where that is kept.
     pub fn logged(&self, sample: usize) -> Option<&Logged> {
         self.logged.as_ref()?.get(sample)?.as_ref()
+    }
+
+    /// The schema that a sample's request asks for itself, where that is kept.
+    pub fn schema(&self, sample: usize) -> Option<&OwnSchema> {
+        let schemas = self.schemas.as_ref()?;
+        schemas.distinct.get((*schemas.of_samples.get(sample)?)? as usize)
     }
 
     /// Digest of a task: of what is asked, of whom, and which repeat it is.

@@ -167,13 +167,17 @@ fn notes(manifest: &Manifest, plan: &Plan, summary: &Summary, marked: &Marked) -
         notes.push(note("recorded_history", text, None));
     }
     notes.extend(different_parameters(plan));
-    let dropped: u64 = summary.candidates.iter().map(|candidate| candidate.counts.dropped).sum();
+    // What was logged is there beforehand.
+    let sent = summary.candidates.iter().filter(|candidate| manifest.replay.is_none() || candidate.id != LOGGED);
+    let (dropped, tasks) = sent.fold((0, 0), |(dropped, tasks), candidate| {
+        (dropped + candidate.counts.dropped, tasks + candidate.counts.tasks)
+    });
     if dropped > 0 {
         let advice = match &manifest.replay {
             None => "go on with `evalctl run … --resume`; until then the verdict is of a part only",
             Some(_) => "the verdict is of a part only: what was not sent, and why, stands under the timing",
         };
-        notes.push(note("partial", format!("{dropped} of {} tasks have not ended", plan.tasks()), Some(advice)));
+        notes.push(note("partial", format!("{dropped} of {tasks} tasks have not ended"), Some(advice)));
     }
     if plan.dataset_digest != manifest.dataset_digest {
         notes.push(note(

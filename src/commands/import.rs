@@ -1,7 +1,7 @@
 //! `evalctl import`: logs to a capture, with the account of every row.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli::ImportArgs;
 use crate::commands::exit::CommandError;
@@ -33,7 +33,7 @@ pub fn import(args: &ImportArgs, world: &mut World<'_>) -> Result<u8, CommandErr
     match traffic::import(&import, &mut redactor) {
         Ok(ledger) => {
             let json = as_json(&ledger)?;
-            let beside = traffic::beside(&args.out, ".ledger.json");
+            let beside = ledger_of(&args.out);
             crate::util::atomic::write(&beside, |out| out.write_all(json.as_bytes()))
                 .map_err(|source| StoreError::Io { doing: "write", path: beside.clone(), source })?;
             let shown = if args.json { json } else { as_text(&ledger, Some(&args.out)) };
@@ -45,6 +45,9 @@ pub fn import(args: &ImportArgs, world: &mut World<'_>) -> Result<u8, CommandErr
             Err(CommandError::usage(message, "nothing was written"))
         }
         Err(ImportError::Io { doing, path, source }) => Err(StoreError::Io { doing, path, source }.into()),
+        Err(error @ ImportError::NoFields { .. }) => {
+            Err(CommandError::usage(error.to_string(), "use a pattern instead, `name: regex`"))
+        }
         Err(unknown @ ImportError::Unknown { .. }) => {
             Err(CommandError::usage(unknown.to_string(), format!("name the kind: {}", kinds())))
         }
@@ -76,20 +79,7 @@ fn asked(args: &ImportArgs) -> Result<Import, CommandError> {
         })
     };
     let strata = args.stratify.iter().map(stratum).collect::<Result<Vec<Stratum>, CommandError>>()?;
-    let out = visible(&args.out.display().to_string()).into_owned();
-    if args.out.symlink_metadata().is_ok() {
-        let is_own = args.files.iter().any(|file| file.canonicalize().ok() == args.out.canonicalize().ok());
-        if is_own {
-            return Err(CommandError::usage(format!("`{out}` is one of the logs"), "name another file in --out"));
-        }
-        if args.out.is_dir() {
-            return Err(CommandError::usage(format!("`{out}` is a folder"), "name a file in it"));
-        }
-        if !args.force {
-            let help = "name another file in --out, or write over it with --force";
-            return Err(CommandError::usage(format!("`{out}` is already there"), help));
-        }
-    }
+    may_write(args)?;
     Ok(Import {
         kind,
         files: args.files.clone(),
@@ -99,6 +89,33 @@ fn asked(args: &ImportArgs) -> Result<Import, CommandError> {
         is_digest_only: args.digest_only,
         sample: args.sample.map(|wanted| Sample { wanted, strata, seed: args.seed }),
     })
+}
+
+/// Whether nothing is in the way of what an import writes, or may be written over.
+fn may_write(args: &ImportArgs) -> Result<(), CommandError> {
+    for path in [args.out.clone(), ledger_of(&args.out), traffic::spool_of(&args.out)] {
+        if path.symlink_metadata().is_err() {
+            continue;
+        }
+        let shown = visible(&path.display().to_string()).into_owned();
+        if args.files.iter().any(|file| file.canonicalize().ok() == path.canonicalize().ok()) {
+            return Err(CommandError::usage(format!("`{shown}` is one of the logs"), "name another file in --out"));
+        }
+        if !path.is_file() {
+            let what = if path.is_dir() { "a folder" } else { "no file" };
+            return Err(CommandError::usage(format!("`{shown}` is {what}"), "name a file in --out"));
+        }
+        if !args.force {
+            let help = "name another file in --out, or write over it with --force";
+            return Err(CommandError::usage(format!("`{shown}` is already there"), help));
+        }
+    }
+    Ok(())
+}
+
+/// Where the account of a capture goes.
+fn ledger_of(out: &Path) -> PathBuf {
+    traffic::beside(out, ".ledger.json")
 }
 
 fn redactor(args: &ImportArgs) -> Result<Redactor, CommandError> {

@@ -125,7 +125,9 @@ fn marks_of(plan: &Plan, record: &Record, position: Position) -> Vec<Mark> {
 
 /// An answer with what it is judged by.
 pub(super) fn case_of<'a>(plan: &'a Plan, sample: usize, response: &'a Response) -> Case<'a> {
-    Case { target: plan.cases.targets[sample].as_ref(), logged: plan.cases.logged(sample), response }
+    let cases = &plan.cases;
+    let target = cases.targets[sample].as_ref();
+    Case { target, logged: cases.logged(sample), schema: cases.schema(sample), response }
 }
 
 type Line = (Position, Facts, Option<Seen>);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::commands::cases::{Ask, Cases};
+use crate::commands::cases::{Ask, Cases, Keeps};
 use crate::commands::pricing;
 use crate::commands::services::Endpoint;
 use crate::commands::weights::Weights;
@@ -99,7 +99,6 @@ fn put_into(suite: &mut Suite, capture: &Capture) {
     suite.prompt = Some(PromptSpec { system: None, user: None, messages: Some("messages".to_owned()) });
     suite.repeats = capture.times;
     let field = |name: &str| Some(name.to_owned());
-    suite.candidates.retain(|candidate| candidate.id != LOGGED);
     suite.candidates.push(CandidateSpec {
         id: LOGGED.to_owned(),
         recorded: Some(RecordedSpec {
@@ -249,6 +248,11 @@ pub struct Asking {
     schema: Option<Arc<Value>>,
 }
 
+/// The schema that a line of a capture asks for itself.
+pub fn own_schema(row: &Row) -> Option<&Value> {
+    row.get("output_schema").filter(|schema| !schema.is_null())
+}
+
 /// What a sample asks, before a candidate's parameters are added.
 pub struct Asked {
     messages: Arc<[Message]>,
@@ -283,7 +287,7 @@ impl Asking {
         }
         let mut schema = None;
         if self.is_logged {
-            schema = row.get("output_schema").filter(|schema| !schema.is_null()).cloned().map(Arc::new);
+            schema = own_schema(row).cloned().map(Arc::new);
             params = params.map(|params| Params { extra: serde_json::Map::new(), response_format: None, ..params });
         }
         Ok(Asked { messages: messages.into(), tools, schema, params })
@@ -361,6 +365,11 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
     let (document, suite, mut faults) = suite::parse(&source.shown, &source.bytes);
     let Some(mut suite) = suite else { return Err(faults) };
     if let Some(capture) = &options.capture {
+        if let Some(position) = suite.candidates.iter().position(|candidate| candidate.id == LOGGED) {
+            let help = "a replay calls the log's own answers so: give the candidate another id";
+            let message = format!("`{LOGGED}` cannot be the id of a candidate that is replayed");
+            faults.push(document.fault(&at!["candidates", position, "id"], message).help(help));
+        }
         put_into(&mut suite, capture);
     }
     faults.0.extend(suite::check(&document, &suite).0);
@@ -379,10 +388,10 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
     let prices = work.prices(&suite, options.is_priced);
     // Positions count candidates as they stand in the file, so the choice comes after whatever names them.
     let schema = suite.output.as_ref().and_then(|output| work.schema(&at!["output", "schema"], &output.schema));
-    let scorers = work.scorers(&suite, schema.as_ref());
+    let is_logged = options.capture.is_some();
+    let scorers = work.scorers(&suite, schema.as_ref(), is_logged);
     let prompt = work.prompt(&suite);
     let is_chat = suite.prompt.as_ref().is_some_and(|prompt| prompt.messages.is_some());
-    let is_logged = options.capture.is_some();
     let asking = Arc::new(Asking { prompt, is_chat, is_logged, schema: schema.map(Arc::new) });
     let positions = work.choose(&mut suite, options);
     let mut drafts: Vec<Draft> = Vec::new();
@@ -393,8 +402,12 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
     if suite.limits.max_usd.is_some() && options.is_live {
         work.bounded(&drafts);
     }
-    let keeps_logged = scorers.iter().flatten().any(|scorer| scorer.needs_reference());
-    let read = work.dataset(&suite, options.limit, &asking, &drafts, keeps_logged);
+    let keeps = Keeps {
+        clusters: suite.dataset.cluster.is_some(),
+        logged: scorers.iter().flatten().any(|scorer| scorer.needs_reference()),
+        schemas: is_logged && scorers.iter().flatten().any(|scorer| scorer.needs_schema()),
+    };
+    let read = work.dataset(&suite, options.limit, &asking, &drafts, keeps);
     if let Some((_, scan, _)) = &read {
         let tasks = scan.samples.saturating_mul(u64::from(suite.repeats)).saturating_mul(suite.candidates.len() as u64);
         if tasks > MAX_TASKS {
@@ -578,7 +591,7 @@ impl Work<'_> {
     }
 
     /// Builds the scorers; `None` when one of them could not be.
-    fn scorers(&mut self, suite: &Suite, output: Option<&Value>) -> Option<Vec<Box<dyn Scorer>>> {
+    fn scorers(&mut self, suite: &Suite, output: Option<&Value>, has_own: bool) -> Option<Vec<Box<dyn Scorer>>> {
         let mut scorers = Vec::new();
         let mut is_whole = true;
         for (index, spec) in suite.scorers.iter().enumerate() {
@@ -591,13 +604,13 @@ impl Work<'_> {
                         is_whole = false;
                         continue;
                     }
-                } else if suite.output.is_some() && schema.is_none() {
-                    // What is wrong with `output.schema` has been said.
+                } else if schema.is_none() && (suite.output.is_some() || !self.document.is_sure(&at!["output"])) {
+                    // What is wrong with `output` has been said.
                     is_whole = false;
                     continue;
                 }
             }
-            match scorer::build(spec, schema.as_ref()) {
+            match scorer::build(spec, schema.as_ref(), has_own) {
                 Ok(scorer) => scorers.push(scorer),
                 Err(faults) => {
                     is_whole = false;
@@ -845,7 +858,7 @@ impl Work<'_> {
         limit: Option<u64>,
         asking: &Arc<Asking>,
         drafts: &[Draft],
-        keeps_logged: bool,
+        kept: Keeps,
     ) -> Option<(Dataset, crate::dataset::Scan, Cases)> {
         // What could not be read of the suite has been said; a stand-in for it says nothing.
         let is_sure = |key| self.document.is_sure(&at!["dataset", key]);
@@ -873,7 +886,7 @@ impl Work<'_> {
         let named = |fault: suite::TemplateFault| format!("`dataset.select.where`: {fault}");
         let keeps = filter.as_ref().map(|filter| move |row: &Row| filter.keeps(row).map_err(named));
         let asks: Vec<Ask> = drafts.iter().map(|draft| draft.ask.clone()).collect();
-        let mut cases = Cases::new(asks, suite.dataset.cluster.is_some(), keeps_logged);
+        let mut cases = Cases::new(asks, kept);
         let is_drawn = select.is_some_and(|select| select.sample.is_some());
         let services: Vec<(&Draft, Arc<Params>)> = drafts
             .iter()

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -23,9 +23,11 @@ use crate::commands::{World, estimate, print, source, weights};
 use crate::engine::{Gaps, Health, Late, OnFull, Order, Pacing, Punctuality, Rates, Rules, Stop, Timetable};
 use crate::report::Progress;
 use crate::store::{Folder, Manifest, RecordReader, RecordWriter, StoreError};
+use crate::traffic::time::Zone;
+use crate::traffic::{self, Captured};
 use crate::types::{Capture, CaptureVersion, Fault, Faults, Replay, Sink};
 use crate::util::clock::Clock;
-use crate::util::text::visible;
+use crate::util::text::{of_system, shorten, visible};
 
 /// Bytes that the first line of a capture may have.
 const FIRST_LINE: u64 = 64 << 20;
@@ -85,7 +87,7 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
         },
     };
     let as_run = as_run(args);
-    let path = choose_folder(&as_run, &plan)?;
+    let path = choose_folder(&as_run, &plan, "keep it aside by `--fresh`, or name another folder")?;
     let folder = Folder::take(&path).map_err(unusable)?;
     let servers = weights::start(&mut plan, args.quiet, world).inspect_err(|_| folder.leave_if_empty())?;
     let (mut records, _) = RecordWriter::open(folder.path()).map_err(unusable)?;
@@ -222,26 +224,25 @@ fn rate_of(text: &str) -> Option<Pacing> {
 fn capture(args: &ReplayArgs) -> Result<Capture, CommandError> {
     let shown = args.capture.display().to_string();
     let path = std::path::absolute(&args.capture).unwrap_or_else(|_| args.capture.clone());
-    if !looks_like_one(&path) {
-        let what = format!("the lines of `{}` are not those of a capture", visible(&shown));
-        return Err(CommandError::usage(what, "make one of the log: evalctl import auto LOG --out capture.jsonl"));
-    }
+    look_at(&path, &shown)?;
     let mut conditions = Vec::new();
     let mut first = None;
     for (text, flag, sign) in [(&args.from, "--from", ">="), (&args.to, "--to", "<")] {
         let Some(text) = text else { continue };
-        let at = match humantime::parse_rfc3339_weak(text) {
-            Ok(time) => micros_of(time),
-            Err(_) => {
-                let offset = humantime::parse_duration(text).map_err(|_| {
-                    let what = format!("`{flag} {}` is neither a time nor a duration", visible(text));
-                    CommandError::usage(what, "write 10m (from the first request) or 2026-03-01T10:00:00Z (UTC)")
-                })?;
+        let at = match humantime::parse_duration(text) {
+            Ok(offset) => {
                 let first = match first {
                     Some(first) => first,
                     None => *first.insert(first_arrival(&path, &shown)?),
                 };
                 first.saturating_add(i64::try_from(offset.as_micros()).unwrap_or(i64::MAX))
+            }
+            Err(_) => {
+                let stamp = traffic::time::parse(text, Zone::default()).ok_or_else(|| {
+                    let what = format!("`{flag} {}` is neither a time nor a duration", visible(text));
+                    CommandError::usage(what, "write 10m (from the first request) or 2026-03-01T10:00:00+01:00")
+                })?;
+                stamp.us
             }
         };
         conditions.push(format!("(arrived_us is not none and arrived_us {sign} {at})"));
@@ -250,19 +251,32 @@ fn capture(args: &ReplayArgs) -> Result<Capture, CommandError> {
     Ok(Capture { path, shown, filter, times: args.times })
 }
 
-/// Whether the first line is one of a capture. What cannot be read, or is empty, is told of when it is read as a whole.
-fn looks_like_one(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else { return true };
+/// Looks at the first line of what should be a capture.
+fn look_at(path: &Path, shown: &str) -> Result<(), CommandError> {
+    let shown = visible(shown);
+    let unreadable = |error: &io::Error| {
+        CommandError::usage(format!("could not read `{shown}`: {}", of_system(error)), "name the file of a capture")
+    };
     let mut first = Vec::new();
-    let is_read = BufReader::new(file.take(FIRST_LINE)).read_until(b'\n', &mut first).is_ok();
-    let version =
-        serde_json::from_slice::<Value>(&first).ok().and_then(|row| row["evalctl"].as_str().map(str::to_owned));
-    !is_read || first.is_empty() || version.is_some_and(|version| version == CaptureVersion::TEXT)
-}
-
-fn micros_of(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+    let file = File::open(path).map_err(|error| unreadable(&error))?;
+    BufReader::new(file.take(FIRST_LINE)).read_until(b'\n', &mut first).map_err(|error| unreadable(&error))?;
+    let line = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&first);
+    let version = serde_json::from_slice::<Value>(line).ok().and_then(|row| row["evalctl"].as_str().map(str::to_owned));
+    let import = "make one of the log: evalctl import auto LOG --out capture.jsonl";
+    let (what, help) = match version {
+        Some(version) if version == CaptureVersion::TEXT => return Ok(()),
+        Some(version) => (
+            format!("`{shown}` is a `{}`, this evalctl reads `{}`", shorten(&version, 40), CaptureVersion::TEXT),
+            "use the version that wrote it",
+        ),
+        None if first.is_empty() => (format!("`{shown}` is empty"), import),
+        None if first.starts_with(b"\x1f\x8b") || first.starts_with(b"\x28\xb5\x2f\xfd") => (
+            format!("`{shown}` is compressed, and a replay reads it more than once"),
+            "unpack it first, with gunzip or unzstd",
+        ),
+        None => (format!("the lines of `{shown}` are not those of a capture"), import),
+    };
+    Err(CommandError::usage(what, help))
 }
 
 /// When the first request of a capture arrived.
@@ -271,12 +285,8 @@ fn first_arrival(path: &Path, shown: &str) -> Result<i64, CommandError> {
         let what = format!("`{}` tells no times to count from", visible(shown));
         CommandError::usage(what, "leave `--from` and `--to` out")
     };
-    // What is wrong with the file is found, and said, when it is read as a whole.
-    let Ok(file) = File::open(path) else { return Ok(0) };
-    for line in BufReader::new(file).lines() {
-        let Ok(line) = line else { break };
-        let row: Option<Value> = serde_json::from_str(&line).ok();
-        if let Some(at) = row.and_then(|row| row["arrived_us"].as_i64()) {
+    for exchange in Captured::open(path).map_err(|_| none())? {
+        if let Some(at) = exchange.map_err(Faults::from)?.arrived_us {
             return Ok(at);
         }
     }

@@ -40,7 +40,8 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
     };
     let mut plan = plan::prepare(&source, &options, world.environment)?;
     promote::can(args.promote, &plan)?;
-    let path = choose_folder(args, &plan)?;
+    let ways = "go on with it by `--resume`, keep it aside by `--fresh`, or name another folder";
+    let path = choose_folder(args, &plan, ways)?;
     let folder = Folder::take(&path).map_err(unusable)?;
     let servers = weights::start(&mut plan, args.quiet, world).inspect_err(|_| folder.leave_if_empty())?;
     // First of all the manifest: a run that is not ours to go on with stays as it is.
@@ -135,7 +136,8 @@ pub(super) fn conclude(
 }
 
 /// The run's folder: the one named, the latest one to go on with, or a new one.
-pub(super) fn choose_folder(args: &RunArgs, plan: &Plan) -> Result<PathBuf, CommandError> {
+/// `ways` are those out of a folder that holds a run already.
+pub(super) fn choose_folder(args: &RunArgs, plan: &Plan, ways: &str) -> Result<PathBuf, CommandError> {
     let parent = plan::suite_folder(&plan.suite.name);
     let Some(out) = &args.out else {
         if !args.resume {
@@ -169,10 +171,7 @@ pub(super) fn choose_folder(args: &RunArgs, plan: &Plan) -> Result<PathBuf, Comm
             CommandError::usage(message, "move it yourself, or name another folder with `--out`")
         })?;
     } else if holds_run && !args.resume {
-        return Err(CommandError::usage(
-            format!("`{}` holds a run already", shown(out)),
-            "go on with it by `--resume`, keep it aside by `--fresh`, or name another folder",
-        ));
+        return Err(CommandError::usage(format!("`{}` holds a run already", shown(out)), ways));
     }
     if !holds_run && out.join("records.jsonl").metadata().is_ok_and(|facts| facts.len() > 0) {
         return Err(CommandError::usage(

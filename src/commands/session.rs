@@ -197,7 +197,7 @@ fn turn(row: &Row, conversation: &Arc<str>, pacing: Pacing, ends: &mut HashMap<A
         Pacing::At { .. } => Duration::ZERO,
     };
     // A conversation that is replayed again is another one.
-    let conversation = if repeat == 0 { Arc::clone(conversation) } else { format!("{conversation} {repeat}").into() };
+    let conversation = if repeat == 0 { Arc::clone(conversation) } else { format!("{conversation}\0{repeat}").into() };
     Turn { conversation, think }
 }
 

@@ -31,6 +31,9 @@ const PULSE: Duration = Duration::from_millis(10);
 /// waited for without sleeping.
 const AWAKE: Duration = Duration::from_millis(4);
 
+/// What the runtime's timers are exact to.
+const TICK: Duration = Duration::from_millis(1);
+
 /// A task with its time.
 #[derive(Debug, Clone)]
 pub struct Timed {
@@ -262,10 +265,11 @@ async fn until(due: Duration, clock: Clock) {
     }
 }
 
-/// The same, awake for the last stretch where there is a long time to sleep before it: a core that is seldom idle wakes in
-/// time. What else this runtime has to do goes on meanwhile.
+/// The same, awake for the last stretch: a core that is seldom idle wakes in time. What else this runtime has to do goes
+/// on meanwhile. Waits of less than a timer's tick are slept through, or a schedule of thousands of requests a second
+/// would never rest.
 async fn closely(due: Duration, clock: Clock, awake: Duration) {
-    if due.saturating_sub(clock.now()) < awake * 2 {
+    if due.saturating_sub(clock.now()) < TICK {
         return until(due, clock).await;
     }
     until(due.saturating_sub(awake), clock).await;

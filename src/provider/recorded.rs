@@ -2,7 +2,6 @@
 //! times, tokens and money are what the file says, or unknown.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::{self, BoxFuture};
 use futures_util::{FutureExt, StreamExt, stream};
@@ -10,7 +9,7 @@ use serde_json::Value;
 
 use crate::provider::{Answer, Event, Provider, Refusal, plain};
 use crate::suite::spec::RecordedSpec;
-use crate::types::{Failure, Request, Row};
+use crate::types::{Failure, ROUNDING, Request, Row};
 use crate::util::field;
 use crate::util::text::shorten;
 
@@ -22,9 +21,6 @@ const TEXT: &str = "output";
 
 /// How much of a text from the file a failure keeps.
 const DETAIL: usize = 400;
-
-/// What files that round to whole milliseconds may differ by.
-const ROUNDING: Duration = Duration::from_millis(1);
 
 /// A candidate whose answers are in a file.
 pub struct Recorded {
@@ -121,6 +117,8 @@ impl Provider for Recorded {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;

@@ -212,7 +212,13 @@ pub(crate) fn partial(report: &Report) -> Option<String> {
     if report.is_complete {
         return None;
     }
-    let sum = |of: fn(&CandidateReport) -> u64| report.candidates.iter().map(of).fold(0, u64::saturating_add);
+    // Of a replay, those that were sent anything: what was logged is there beforehand.
+    let is_sent = |candidate: &&CandidateReport| {
+        let mut replayed = report.replay.iter().flat_map(|replay| &replay.candidates);
+        report.replay.is_none() || replayed.any(|kept| kept.candidate == candidate.id)
+    };
+    let sum =
+        |of: fn(&CandidateReport) -> u64| report.candidates.iter().filter(is_sent).map(of).fold(0, u64::saturating_add);
     let (dropped, tasks) = (sum(|candidate| candidate.counts.dropped), sum(|candidate| candidate.counts.tasks));
     let (dropped, tasks) = (count(dropped), count(tasks));
     let replayed = report.replay.iter().flat_map(|replay| &replay.candidates);

@@ -27,6 +27,7 @@ use crate::types::{Mark, Response};
 
 pub use agreement::digest_of;
 pub use reference::Logged;
+pub use schema::OwnSchema;
 
 /// One answer and what would be right. It holds only what scoring needs, because a run has many of them.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +37,8 @@ pub struct Case<'a> {
     /// What was answered when the request was logged; `None` when the row is no line of a capture, and when no scorer of
     /// the suite [needs](Scorer::needs_reference) it.
     pub logged: Option<&'a Logged>,
+    /// The schema that the request asks for itself; `None` when it asks for none, or for that of the suite.
+    pub schema: Option<&'a OwnSchema>,
     /// The answer.
     pub response: &'a Response,
 }
@@ -75,6 +78,11 @@ pub trait Scorer: Send + Sync {
     fn needs_reference(&self) -> bool {
         false
     }
+
+    /// Whether it looks at the schemas that requests ask for themselves.
+    fn needs_schema(&self) -> bool {
+        false
+    }
 }
 
 /// Something wrong with a scorer's entry in the suite.
@@ -112,11 +120,12 @@ pub fn check_schema(value: &Value) -> Result<(), BuildFault> {
 }
 
 /// Makes the scorer that an entry of the suite describes. `schema` is what a `schema` scorer checks against: the file its
-/// `path` names, else the suite's `output.schema`, parsed; other scorers do not look at it.
+/// `path` names, else the suite's `output.schema`, parsed; other scorers do not look at it. With `has_own` requests may
+/// bring schemas of their own, and there need be no other.
 ///
 /// # Errors
 /// All faults of the entry: patterns and schemas that are wrong, contradictory or empty settings.
-pub fn build(spec: &ScorerSpec, schema: Option<&Value>) -> Result<Box<dyn Scorer>, Vec<BuildFault>> {
+pub fn build(spec: &ScorerSpec, schema: Option<&Value>, has_own: bool) -> Result<Box<dyn Scorer>, Vec<BuildFault>> {
     let metrics = metric_names(spec);
     let mut faults = Vec::new();
     if metrics.iter().any(|metric| metric.name.trim().is_empty()) {
@@ -128,7 +137,7 @@ pub fn build(spec: &ScorerSpec, schema: Option<&Value>) -> Result<Box<dyn Scorer
         ScorerSpec::Regex(spec) => pattern::build(spec, metrics, &mut faults),
         ScorerSpec::Number(spec) => number::build(spec, metrics, &mut faults),
         ScorerSpec::Label(spec) => label::build(spec, metrics, &mut faults),
-        ScorerSpec::Schema(spec) => schema::build(spec, schema, metrics, &mut faults),
+        ScorerSpec::Schema(spec) => schema::build(spec, schema, has_own, metrics, &mut faults),
         ScorerSpec::Agreement(spec) => Some(agreement::build(spec, metrics)),
         ScorerSpec::Length(spec) => Some(length::build(spec, metrics)),
         ScorerSpec::Refusal(spec) => Some(refusal::build(spec, metrics)),
@@ -173,7 +182,7 @@ mod tests {
     use crate::types::Score;
 
     fn scorer(spec: &Value, schema: Option<&Value>) -> Result<Box<dyn Scorer>, Vec<BuildFault>> {
-        build(&serde_json::from_value(spec.clone()).unwrap(), schema)
+        build(&serde_json::from_value(spec.clone()).unwrap(), schema, false)
     }
 
     /// The faults of an entry; none when it is right.
@@ -186,7 +195,7 @@ mod tests {
         let scorer = scorer(spec, None).unwrap_or_else(|faults| panic!("{spec}: {faults:?}"));
         assert!(scorer.needs_reference());
         let mut marks = Vec::new();
-        scorer.mark(&Case { target: None, logged: Some(logged), response }, &mut marks);
+        scorer.mark(&Case { target: None, logged: Some(logged), schema: None, response }, &mut marks);
         assert_eq!(marks.len(), 1);
         marks.remove(0)
     }
@@ -195,7 +204,7 @@ mod tests {
         let scorer = scorer(spec, schema).unwrap_or_else(|faults| panic!("{spec}: {faults:?}"));
         let response = Response { text: answer.to_owned(), ..Response::default() };
         let mut marks = Vec::new();
-        scorer.mark(&Case { target, logged: None, response: &response }, &mut marks);
+        scorer.mark(&Case { target, logged: None, schema: None, response: &response }, &mut marks);
         assert_eq!(marks.len(), scorer.metrics().len());
         marks
     }
@@ -282,7 +291,7 @@ mod tests {
 
     fn check(scorers: &[Box<dyn Scorer>], target: Option<&Value>, text: String) {
         let response = Response { text, ..Response::default() };
-        let case = Case { target, logged: None, response: &response };
+        let case = Case { target, logged: None, schema: None, response: &response };
         for scorer in scorers {
             let mut marks = Vec::new();
             scorer.mark(&case, &mut marks);

@@ -82,7 +82,7 @@ mod tests {
         let scorer = build(&RefusalSpec::default(), Vec::new());
         let value = |response: &Response| {
             let mut marks = Vec::new();
-            scorer.mark(&Case { target: None, logged: None, response }, &mut marks);
+            scorer.mark(&Case { target: None, logged: None, schema: None, response }, &mut marks);
             marks.remove(0).score
         };
         let plain = Response { text: "x".into(), finish: Some(Finish::Stop), ..Response::default() };

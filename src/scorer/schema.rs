@@ -1,5 +1,7 @@
 //! `schema`: the answer is JSON, and valid against the schema. Two marks: `<name>` and `<name>.json`.
 
+use std::sync::OnceLock;
+
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::{Map, Value, json};
@@ -26,29 +28,58 @@ const BACKTRACKS: usize = 1_000_000;
 /// true }` or a `pointer`; then what they give is the answer.
 ///
 /// The dialect is what `$schema` names, else 2020-12. Of two equal keys in an object the last counts.
+///
+/// A logged request that asks for a schema of its own is judged by that one, unless the entry names a `path`.
 struct SchemaScorer {
     metrics: Vec<MetricName>,
     extractor: Extractor,
-    validator: Validator,
+    /// Of the suite or the entry; `None` where each request is judged by its own.
+    validator: Option<Validator>,
+    has_path: bool,
+    assert_format: bool,
+}
+
+/// The schema that a logged request asks for itself. Compiled when an answer is first judged by it.
+#[derive(Debug)]
+pub struct OwnSchema {
+    value: Value,
+    /// Without and with `format` as an assertion.
+    compiled: [OnceLock<Option<Validator>>; 2],
+}
+
+impl OwnSchema {
+    /// Of any value; whether it is a schema is found when it is used.
+    pub fn new(value: Value) -> OwnSchema {
+        OwnSchema { value, compiled: [const { OnceLock::new() }; 2] }
+    }
+
+    fn validator(&self, assert_format: bool) -> Option<&Validator> {
+        let compiled = &self.compiled[usize::from(assert_format)];
+        compiled.get_or_init(|| compile(&self.value, assert_format).ok()).as_ref()
+    }
 }
 
 pub fn build(
     spec: &SchemaSpec,
     schema: Option<&Value>,
+    has_own: bool,
     metrics: Vec<MetricName>,
     faults: &mut Vec<BuildFault>,
 ) -> Option<Box<dyn Scorer>> {
     let extractor = Extractor::build(spec.extract.as_ref(), None, None, faults);
-    let path: &[&str] = if spec.path.is_some() { &["path"] } else { &[] };
-    let Some(schema) = schema else {
+    let has_path = spec.path.is_some();
+    let path: &[&str] = if has_path { &["path"] } else { &[] };
+    if schema.is_none() && !has_own {
         faults.push(
             BuildFault::new(path, "there is no JSON Schema to check answers against")
-                .help("name one in the suite's `output.schema`, or in this scorer's `path`"),
+                .help("add `output: { schema: FILE }` to the suite, or `path: FILE` here"),
         );
         return None;
-    };
-    let validator = compile(schema, spec.assert_format).map_err(|error| faults.push(schema_fault(&error, path))).ok();
-    Some(Box::new(SchemaScorer { metrics, extractor: extractor?, validator: validator? }))
+    }
+    let compiled = schema.map(|schema| compile(schema, spec.assert_format)).transpose();
+    let validator = compiled.map_err(|error| faults.push(schema_fault(&error, path))).ok()?;
+    let assert_format = spec.assert_format;
+    Some(Box::new(SchemaScorer { metrics, extractor: extractor?, validator, has_path, assert_format }))
 }
 
 /// A validator of the draft that the schema names (`$schema`), 2020-12 by default; no document is fetched.
@@ -81,6 +112,14 @@ impl Scorer for SchemaScorer {
     }
 
     fn mark(&self, case: &Case<'_>, marks: &mut Vec<Mark>) {
+        let validator = match case.schema.filter(|_| !self.has_path) {
+            None => self.validator.as_ref().ok_or("the request asks for no schema"),
+            Some(own) => own.validator(self.assert_format).ok_or("what the request asks for is no usable JSON Schema"),
+        };
+        let validator = match validator {
+            Ok(validator) => validator,
+            Err(reason) => return marks.extend([Mark::unscored(reason), Mark::unscored(reason)]),
+        };
         let no_json = |detail: Value| [Mark::binary(false).detail(detail.clone()), Mark::binary(false).detail(detail)];
         let text = &case.response.text;
         let value = match self.extractor.answer(text) {
@@ -98,47 +137,49 @@ impl Scorer for SchemaScorer {
                 }
             },
         };
-        marks.push(self.judge(&value, text.len()));
+        marks.push(judge(validator, &value, text.len()));
         marks.push(Mark::binary(true));
     }
 
     fn needs_target(&self) -> bool {
         false
     }
+
+    fn needs_schema(&self) -> bool {
+        !self.has_path
+    }
 }
 
-impl SchemaScorer {
-    fn judge(&self, value: &Value, bytes: usize) -> Mark {
-        if self.validator.is_valid(value) {
-            return Mark::binary(true);
-        }
-        let mut listed = Vec::new();
-        let mut total = 0_u64;
-        let mut is_judged = true;
-        let mut take = |error: ValidationError<'_>| {
-            total += 1;
-            if listed.len() < LISTED {
-                listed.push(violation(&error));
-            }
-            is_judged &= !matches!(
-                error.kind(),
-                ValidationErrorKind::BacktrackLimitExceeded { .. } | ValidationErrorKind::RegexEngineFailure { .. }
-            );
-        };
-        let is_complete = bytes <= ALL_VIOLATIONS_BYTES;
-        if is_complete {
-            self.validator.iter_errors(value).for_each(&mut take);
-        } else if let Err(error) = self.validator.validate(value) {
-            take(error);
-        }
-        if !is_judged {
-            return Mark::unscored("a `pattern` of the schema takes too long on the answer");
-        }
-        let mut detail = Map::new();
-        detail.insert("violations".into(), Value::Array(listed));
-        detail.insert("total".into(), if is_complete { total.into() } else { Value::Null });
-        Mark::binary(false).detail(Value::Object(detail))
+fn judge(validator: &Validator, value: &Value, bytes: usize) -> Mark {
+    if validator.is_valid(value) {
+        return Mark::binary(true);
     }
+    let mut listed = Vec::new();
+    let mut total = 0_u64;
+    let mut is_judged = true;
+    let mut take = |error: ValidationError<'_>| {
+        total += 1;
+        if listed.len() < LISTED {
+            listed.push(violation(&error));
+        }
+        is_judged &= !matches!(
+            error.kind(),
+            ValidationErrorKind::BacktrackLimitExceeded { .. } | ValidationErrorKind::RegexEngineFailure { .. }
+        );
+    };
+    let is_complete = bytes <= ALL_VIOLATIONS_BYTES;
+    if is_complete {
+        validator.iter_errors(value).for_each(&mut take);
+    } else if let Err(error) = validator.validate(value) {
+        take(error);
+    }
+    if !is_judged {
+        return Mark::unscored("a `pattern` of the schema takes too long on the answer");
+    }
+    let mut detail = Map::new();
+    detail.insert("violations".into(), Value::Array(listed));
+    detail.insert("total".into(), if is_complete { total.into() } else { Value::Null });
+    Mark::binary(false).detail(Value::Object(detail))
 }
 
 fn violation(error: &ValidationError<'_>) -> Value {

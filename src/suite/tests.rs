@@ -330,7 +330,6 @@ fn rules() {
             "- refusal: { phrases: [\" \"] }",
             "37: every answer contains the empty text",
         ),
-        ("output:\n  schema: schemas/triage.json\n", "", "34: the scorer has no schema to check against"),
         ("metric: label", "metric: lable", "40: nothing makes the metric `lable`"),
         ("metric: latency_ms.p95", "metric: latency_ms", "42: nothing makes the metric `latency_ms`"),
         ("at_most: 1500", "at_most: 1500, at_least: 1", "42: the gate has both `at_least` and `at_most`"),

@@ -63,6 +63,8 @@ pub enum Mark {
     Cached,
     /// The log does not say how long it took.
     NoLatency,
+    /// Its first token is said to have come after its last; the time to first token was left out.
+    FirstTokenLate,
     /// No model is named.
     NoModel,
     /// The log has the same id more than once; this one got another.
@@ -107,6 +109,7 @@ impl Mark {
             Mark::NoFirstToken => "streamed, no time to first token",
             Mark::Cached => "answered by a cache; latency is not the model's",
             Mark::NoLatency => "no latency",
+            Mark::FirstTokenLate => "first token after the end; its time left out",
             Mark::NoModel => "no model named",
             Mark::RepeatedId => "id given twice; got another",
             Mark::PartsLost => "parts of messages left out",

@@ -34,4 +34,4 @@ mod traces;
 pub use choose::{Folds, Stratum, asked};
 pub use kind::Kind;
 pub use own::Captured;
-pub use pass::{Import, ImportError, Sample, beside, import};
+pub use pass::{Import, ImportError, Sample, beside, import, spool_of};

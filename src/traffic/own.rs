@@ -40,6 +40,8 @@ impl Captured {
                 return Ok(None);
             }
             let line = self.line.trim_ascii();
+            // What some editors put at the beginning of a file.
+            let line = if self.number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
             if line.is_empty() {
                 continue;
             }

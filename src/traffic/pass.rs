@@ -15,7 +15,7 @@ use crate::traffic::read::{Form, Opened, Piece};
 use crate::traffic::redact::Redactor;
 use crate::traffic::sort::{Sorted, Sorter};
 use crate::traffic::time::Zone;
-use crate::types::{CaptureSource, Exchange, Finish, Precision, Texts};
+use crate::types::{CaptureSource, Exchange, Finish, Precision, ROUNDING, Texts};
 use crate::util::digest::Digest;
 
 /// The longest id and name of a conversation, in characters: golden sets have the same bound.
@@ -75,6 +75,15 @@ pub enum ImportError {
         /// What its first row has.
         has: String,
     },
+    /// Fields are to go, and the rows of a file have none.
+    #[error(
+        "the JSON pointers of --redact-file cannot reach into `{}`: GoReplay writes HTTP messages",
+        crate::util::text::visible(&.path.display().to_string())
+    )]
+    NoFields {
+        /// Which.
+        path: PathBuf,
+    },
     /// Files have no row that could be kept.
     #[error("{0}")]
     Nothing(String, Box<Ledger>),
@@ -86,7 +95,7 @@ pub enum ImportError {
 /// When a file cannot be opened, is of no known kind, or nothing of it could be kept; and when the capture cannot be
 /// written. Then there is no capture.
 pub fn import(import: &Import, redactor: &mut Redactor) -> Result<Ledger, ImportError> {
-    let spool = beside(&import.out, ".spool");
+    let spool = spool_of(&import.out);
     let written = |source| ImportError::Io { doing: "write", path: import.out.clone(), source };
     let mut pass = Pass {
         import,
@@ -105,6 +114,9 @@ pub fn import(import: &Import, redactor: &mut Redactor) -> Result<Ledger, Import
             Some(kind) => kind,
             None => return Err(unknown(path, &opened)),
         };
+        if kind == Kind::GoReplay && pass.redactor.has_pointers() {
+            return Err(ImportError::NoFields { path: path.clone() });
+        }
         let form = match opened.form() {
             _ if kind == Kind::GoReplay => Form::Blocks,
             Form::Csv { .. } if !kind.has_csv() => Form::Lines,
@@ -138,6 +150,11 @@ pub fn import(import: &Import, redactor: &mut Redactor) -> Result<Ledger, Import
         pass.take(found, 0, kind, path).map_err(written)?;
     }
     pass.finish()
+}
+
+/// Where a large import keeps its lines until they are sorted.
+pub fn spool_of(out: &Path) -> PathBuf {
+    beside(out, ".spool")
 }
 
 /// The name of a file that stands beside another.
@@ -229,6 +246,10 @@ impl Pass<'_> {
         let at = exchange.arrived_us.unwrap_or(self.last);
         self.last = self.last.max(at);
         self.last_of_file = self.last_of_file.max(exchange.arrived_us.unwrap_or(i64::MIN));
+        if exchange.ttft.zip(exchange.latency).is_some_and(|(first, whole)| first > whole + ROUNDING) {
+            exchange.ttft = None;
+            marks.insert(Mark::FirstTokenLate);
+        }
         self.name(&mut exchange, &mut marks);
         marks.extend(known(&exchange));
         let line = self.line(&mut exchange)?;
@@ -294,7 +315,11 @@ impl Pass<'_> {
         Ok(serde_json::to_vec(&value)?)
     }
 
-    fn finish(self) -> Result<Ledger, ImportError> {
+    fn finish(mut self) -> Result<Ledger, ImportError> {
+        let idle: Vec<String> = self.redactor.idle_pointers().map(str::to_owned).collect();
+        for pointer in idle {
+            self.note(format!("the JSON pointer `{pointer}` names no field of any row: nothing was taken out by it"));
+        }
         let Pass { import, mut ledger, sorter, .. } = self;
         let written = |source| ImportError::Io { doing: "write", path: import.out.clone(), source };
         let sorted = sorter.finish().map_err(written)?;

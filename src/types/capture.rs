@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use crate::types::{Failure, Message, Params, Request, Response};
 
+/// What times that belong together may differ by in logs that round to whole milliseconds.
+pub const ROUNDING: Duration = Duration::from_millis(1);
+
 /// What stands in the field `evalctl` of every line of a capture.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CaptureVersion;

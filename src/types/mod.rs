@@ -14,7 +14,7 @@ mod replay;
 mod sample;
 mod score;
 
-pub use capture::{CaptureSource, CaptureVersion, Exchange, Precision, Texts};
+pub use capture::{CaptureSource, CaptureVersion, Exchange, Precision, ROUNDING, Texts};
 pub use event::{RunEvent, Sink, Slot};
 pub use exchange::{Content, Finish, Message, Params, Request, Response, Role, TokenLogprob, ToolCall, Usage};
 pub use fault::{Fault, Faults, Place};

@@ -551,6 +551,23 @@ fn what_cannot_be_imported_is_refused_with_what_to_do() {
     refused(&folder, &["import", "chat", "chat.jsonl", "--out", "there.jsonl"], 2, &["already there", "--force"]);
     refused(&folder, &["import", "chat", "chat.jsonl", "--out", "chat.jsonl", "--force"], 2, &["one of the logs"]);
     refused(&folder, &["import", "chat", "chat.jsonl", "--out", "no/o.jsonl"], 5, &["could not write"]);
+    refused(
+        &folder,
+        &["import", "chat", "chat.jsonl", "--out", "/dev/null", "--force"],
+        2,
+        &["`/dev/null` is no file"],
+    );
+    for beside in ["n.jsonl.ledger.json", "n.jsonl.spool"] {
+        folder.write(beside, "mine");
+        let to_n = ["import", "chat", "chat.jsonl", "--out", "n.jsonl"];
+        refused(&folder, &to_n, 2, &[&format!("`{beside}` is already there"), "--force"]);
+        assert_eq!(folder.read(beside), "mine");
+        std::fs::remove_file(folder.path().join(beside)).unwrap();
+    }
+    folder.write("fields.txt", "/body/user\n");
+    folder.write("log.gor", "1 a 1760000000000000000 0\nPOST /v1/chat/completions HTTP/1.1\r\n\r\n{}");
+    let with_fields = ["goreplay", "log.gor", "--redact-file", "fields.txt"];
+    refused(&folder, &all(&with_fields), 2, &["cannot reach into `log.gor`", "use a pattern"]);
     assert!(!folder.path().join("o.jsonl").exists());
 }
 
@@ -571,11 +588,12 @@ fn secrets_are_taken_out_unless_that_is_not_wanted() {
         assert_eq!((&line["body"]["user"], &line["tags"]["who"]), (&json!("[EMAIL_1]"), &json!("[EMAIL_1]")));
     }
     assert_eq!(ledger["redacted"], 2);
-    folder.write("rules.txt", "# ours\nticket: T-\\d+\n/metadata/who\n");
+    folder.write("rules.txt", "# ours\nticket: T-\\d+\n/metadata/who\n/metadata/whom\n");
     let (lines, ledger) = import(&folder, "chat", "log.jsonl", &["--redact", "secrets", "--redact-file", "rules.txt"]);
     let own = "I am jo@x.example (+49 30 1234567), key [API_KEY_1], ticket [TICKET_1].";
     assert_eq!((&lines[0]["messages"][0]["content"], &lines[0]["tags"]), (&json!(own), &json!({"plan": "pro"})));
     assert_eq!(ledger["redactions"]["field"], 2);
+    assert!(ledger["notes"].to_string().contains("`/metadata/whom` names no field of any row"), "{ledger}");
     let (lines, _) = import(&folder, "chat", "log.jsonl", &["--redact", "none"]);
     assert_eq!(lines[0]["messages"][0]["content"], text);
     let (lines, _) = import(&folder, "chat", "log.jsonl", &["--digest-only"]);
@@ -585,6 +603,20 @@ fn secrets_are_taken_out_unless_that_is_not_wanted() {
     for part in ["jo@", "Dear", "ticket", "a1B2c3", "pro\""] {
         assert!(!written.contains(part), "{part}: {written}");
     }
+}
+
+#[test]
+fn a_first_token_after_the_end_is_left_out() {
+    let folder = Folder::new();
+    let line = |id: &str, ttft: f64| {
+        json!({"evalctl": "capture/1", "turn": 1, "id": id, "conversation": id, "arrived_us": 1_700_000_000_000_000_u64,
+        "precision": "ms", "messages": [{"role": "user", "content": "q"}], "answer": {"text": "a"}, "latency_ms": 10.0,
+        "ttft_ms": ttft, "source": {"kind": "chat", "file": "f", "row": 1}})
+    };
+    folder.write("log.jsonl", jsonl(&[line("a", 10.5), line("b", 12.0)]));
+    let (lines, ledger) = import(&folder, "capture", "log.jsonl", &[]);
+    assert_eq!((&lines[0]["ttft_ms"], &lines[1]["ttft_ms"]), (&json!(10.5), &Value::Null));
+    assert_eq!(ledger["partly"]["first_token_late"], 1);
 }
 
 /// Text without a secret is not changed. The golden sets are this project's own; what is found in them is printed.

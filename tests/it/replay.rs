@@ -128,7 +128,10 @@ fn a_part_of_it_several_times_over_and_turns_in_their_order() {
     let folder = Folder::new();
     capture(&folder, 60, 10);
     suite(&folder, &[("a", &model)], "");
-    let more = ["--from", "100ms", "--to", "2023-11-14T22:13:20.300Z", "--loop", "3", "--session-order", "dependent"];
+    // As editors of texts save it.
+    folder.write("capture.jsonl", format!("\u{feff}{}", folder.read("capture.jsonl")));
+    let more =
+        ["--from", "100ms", "--to", "2023-11-14T23:13:20.300+01:00", "--loop", "3", "--session-order", "dependent"];
     replay(&folder, &more).expect(0);
     // From 100 ms to 300 ms, 20 requests, three times.
     assert_eq!(model.count(), 60);
@@ -142,6 +145,34 @@ fn a_part_of_it_several_times_over_and_turns_in_their_order() {
         let turns: Vec<u64> = asked.iter().copied().filter(|n| n % 10 == conversation).collect();
         assert_eq!(turns, [10 + conversation, 20 + conversation].repeat(3));
     }
+}
+
+#[test]
+fn answers_are_judged_by_the_schema_that_their_request_asks_for() {
+    let model = Model::start(|asked| server::answer(asked, if question(asked) == 2 { "[]" } else { r#"{"a": 1}"# }));
+    let folder = Folder::new();
+    let line = |n: usize, schema: Value| {
+        json!({"evalctl": "capture/1", "turn": 1, "id": format!("q{n}"), "conversation": format!("q{n}"),
+        "arrived_us": 1_700_000_000_000_000_u64, "precision": "ms", "output_schema": schema,
+        "messages": [{"role": "user", "content": format!("Q:{n}")}], "answer": {"text": "{\"a\": \"x\"}"},
+        "latency_ms": 10.0, "source": {"kind": "chat", "file": "f", "row": n}})
+    };
+    let of_type = |kind: &str| json!({"type": "object", "properties": {"a": {"type": kind}}});
+    let schemas = [of_type("integer"), of_type("string"), of_type("integer"), Value::Null, json!({"type": 7})];
+    let lines: Vec<String> =
+        schemas.into_iter().enumerate().map(|(n, schema)| format!("{}\n", line(n, schema))).collect();
+    folder.write("capture.jsonl", lines.concat());
+    suite(&folder, &[("a", &model)], "");
+    let text = folder.read("suite.yaml");
+    folder.write("suite.yaml", text.replace("scorers:\n", "scorers:\n  - schema: {}\n"));
+    replay(&folder, &[]).expect(0);
+    let report = folder.json("run/report.json");
+    // Of five, one asks for none and one for none that can be used: a third of the model's are right, and of the log's.
+    let marks = |id: &str| (metric(&report, id, "schema") * 3.0).round();
+    assert_eq!((marks("a"), marks("logged")), (1.0, 1.0));
+    let metrics = candidate(&report, "a")["metrics"].as_array().unwrap();
+    let schema = metrics.iter().find(|metric| metric["name"] == "schema").unwrap();
+    assert_eq!(schema["n"], 3, "{schema}");
 }
 
 #[test]
@@ -177,9 +208,13 @@ fn what_cannot_be_replayed_is_said_before_anything_is_sent() {
             assert!(told.err.contains(words), "{}", told.err);
         }
     };
-    refused(&[], &["capture.jsonl"]);
+    refused(&[], &["could not read `capture.jsonl`: no such file"]);
     folder.write("capture.jsonl", "");
-    refused(&[], &["capture.jsonl"]);
+    refused(&[], &["`capture.jsonl` is empty", "evalctl import"]);
+    folder.write("capture.jsonl", "{\"evalctl\": \"capture/9\"}\n");
+    refused(&[], &["is a `capture/9`, this evalctl reads `capture/1`"]);
+    std::fs::write(folder.path().join("capture.jsonl"), b"\x1f\x8b\x08 and so on").unwrap();
+    refused(&[], &["is compressed", "gunzip"]);
     folder.write("capture.jsonl", "{\"id\": \"a\", \"messages\": [{\"role\": \"user\", \"content\": \"?\"}]}\n");
     refused(&[], &["not those of a capture", "evalctl import"]);
     capture(&folder, 5, 10);
@@ -194,11 +229,17 @@ fn what_cannot_be_replayed_is_said_before_anything_is_sent() {
         let told = replay(&folder, more).expect(2);
         assert!(told.err.contains(words), "{more:?}: {}", told.err);
     }
+    suite(&folder, &[("logged", &model)], "");
+    refused(&[], &["`logged` cannot be the id of a candidate that is replayed", "suite.yaml"]);
+    suite(&folder, &[("a", &model)], "");
     let untimed = folder.read("capture.jsonl").replace("\"arrived_us\":1700000000020000", "\"arrived_us\":null");
     folder.write("capture.jsonl", untimed);
     refused(&[], &["1 of 5 lines have no time", "--rate poisson:5"]);
     replay(&folder, &["--rate", "poisson:500"]).expect(0);
     assert_eq!(model.count(), 5);
+    let again = ["--rate", "poisson:500"];
+    refused(&again, &["holds a run already", "`--fresh`"]);
+    assert!(!replay(&folder, &again).err.contains("--resume"), "a replay is not resumed");
 }
 
 #[cfg(unix)]

@@ -183,14 +183,6 @@ impl Rules<'_> {
             ScorerSpec::Number(spec) => self.number(index, spec),
             ScorerSpec::Label(spec) => self.label(index, spec),
             ScorerSpec::Schema(spec) => {
-                let has_default = self.suite.output.is_some() || !self.document.is_sure(&at!["output"]);
-                if spec.path.is_none() && !has_default {
-                    self.fault_help(
-                        &path("path"),
-                        "the scorer has no schema to check against",
-                        "add `output: { schema: FILE }` to the suite, or `path: FILE` here",
-                    );
-                }
                 self.fields(&at!["scorers", index, "schema"], &[("path", &spec.path)]);
             }
         }

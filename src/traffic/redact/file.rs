@@ -15,8 +15,19 @@ const PATTERN_BYTES: usize = 8 << 20;
 pub struct Custom {
     /// Patterns.
     pub rules: Vec<Rule>,
-    /// Pointers, as their parts.
-    pub pointers: Vec<Vec<String>>,
+    /// Fields that go as a whole.
+    pub pointers: Vec<Pointer>,
+}
+
+/// A JSON pointer (RFC 6901) in which `*` is any field.
+#[derive(Debug)]
+pub struct Pointer {
+    /// As it was written.
+    pub text: String,
+    /// Its parts.
+    pub parts: Vec<String>,
+    /// How many fields it has named so far.
+    pub hits: u64,
 }
 
 /// Reads the user's rules. Empty lines and those that begin with `#` say nothing.
@@ -34,7 +45,7 @@ pub fn custom(text: &str, file: &Path) -> Result<Custom, Faults> {
         }
         if let Some(pointer) = line.strip_prefix('/') {
             let parts = pointer.split('/').map(|part| part.replace("~1", "/").replace("~0", "~"));
-            all.pointers.push(parts.collect());
+            all.pointers.push(Pointer { text: line.to_owned(), parts: parts.collect(), hits: 0 });
             continue;
         }
         let Some((name, pattern)) = line.split_once(':') else {
@@ -76,7 +87,7 @@ mod tests {
     fn rules_and_faults() {
         let custom = custom("# ours\n\ncustomer: C-\\d{6}\n/metadata/*/e~1mail\n", Path::new("r")).unwrap();
         assert_eq!((custom.rules.len(), custom.rules[0].name.as_str()), (1, "customer"));
-        assert_eq!(custom.pointers, [["metadata", "*", "e/mail"]]);
+        assert_eq!(custom.pointers[0].parts, ["metadata", "*", "e/mail"]);
         let faults = super::custom("nothing\nx: (\ny: a*\n: b\n", Path::new("r.txt")).unwrap_err().to_string();
         for said in ["no rule\n  --> r.txt:1", "no regular expression", "matches the empty text", "r.txt:4"] {
             assert!(faults.contains(said), "{said}\n{faults}");

@@ -9,10 +9,12 @@ mod file;
 mod rules;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
 
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use crate::traffic::redact::file::Pointer;
 use crate::traffic::redact::rules::{Candidate, Rule};
 use crate::util::base64;
 use crate::util::digest::Digest;
@@ -29,8 +31,14 @@ const REMEMBERED: usize = 400_000;
 /// Texts that rules need and that are this long are searched for all at once.
 const TELLING: usize = 3;
 
-/// The shortest run of base64 that is opened.
+/// The shortest run of base64 that is opened; whole groups of four letters.
 const BASE64: usize = 24;
+
+/// Slashes of a run behind which base64 may begin.
+const SLASHES: usize = 8;
+
+/// Lines of base64 that are opened together.
+const LINES: usize = 256;
 
 /// Keys of objects whose values are secrets, whatever they look like, in lower case without `-` and `_`.
 const SECRET_KEYS: [&str; 22] = [
@@ -83,9 +91,11 @@ pub fn chosen(names: &[String]) -> Result<Vec<&'static str>, String> {
 #[derive(Debug, Default)]
 pub struct Redactor {
     rules: Vec<Rule>,
-    /// Fields that are taken out as a whole, as the parts of their pointers; `*` is any.
-    pointers: Vec<Vec<String>>,
+    /// Fields that are taken out as a whole.
+    pointers: Vec<Pointer>,
     has_secrets: bool,
+    /// Whether rules of the user's are among them.
+    has_own: bool,
     /// Of the texts that are searched.
     shortest: usize,
     /// Finds any of the longer texts that rules need, so that most texts are passed over at once.
@@ -120,6 +130,7 @@ impl Redactor {
             rules,
             pointers: custom.pointers,
             has_secrets: names.contains(&"assigned_secret"),
+            has_own,
             ..Redactor::default()
         }
     }
@@ -129,9 +140,25 @@ impl Redactor {
         self.rules.is_empty() && self.pointers.is_empty()
     }
 
-    /// Takes the fields that the user's pointers name out of a value.
-    pub fn remove_fields(&self, value: &mut Value) -> u64 {
-        self.pointers.iter().map(|pointer| remove(value, pointer)).sum()
+    /// Whether whole fields are to go.
+    pub fn has_pointers(&self) -> bool {
+        !self.pointers.is_empty()
+    }
+
+    /// Takes the fields that the user's pointers name out of a value; gives how many.
+    pub fn remove_fields(&mut self, value: &mut Value) -> u64 {
+        let mut all = 0;
+        for pointer in &mut self.pointers {
+            let count = remove(value, &pointer.parts);
+            pointer.hits += count;
+            all += count;
+        }
+        all
+    }
+
+    /// The user's pointers that have named no field of any value so far.
+    pub fn idle_pointers(&self) -> impl Iterator<Item = &str> {
+        self.pointers.iter().filter(|pointer| pointer.hits == 0).map(|pointer| pointer.text.as_str())
     }
 
     /// Redacts an exchange in its JSON form; gives counts by rule. `conversation` decides which texts are the same.
@@ -184,11 +211,11 @@ impl Redactor {
             }
             Value::Array(items) => items.iter_mut().for_each(|item| self.value(item, depth)),
             Value::Object(fields) => self.fields(fields, depth),
-            // Numbers of cards may be numbers.
+            // Numbers of cards may be numbers, and so may what the user looks for.
             Value::Number(number) => {
                 let text = number.to_string();
-                if text.len() >= 13
-                    && text.bytes().all(|byte| byte.is_ascii_digit())
+                let is_long = text.len() >= 13 && text.bytes().all(|byte| byte.is_ascii_digit());
+                if (is_long || self.has_own)
                     && let Some(clean) = self.plain(&text)
                 {
                     *value = Value::String(clean);
@@ -199,7 +226,7 @@ impl Redactor {
     }
 
     fn fields(&mut self, fields: &mut Map<String, Value>, depth: u32) {
-        let has_bad_key = fields.keys().any(|key| key.len() >= 8 && self.finds(key));
+        let has_bad_key = fields.keys().any(|key| key.len() >= self.shortest && self.finds(key));
         if has_bad_key {
             let own = std::mem::take(fields);
             for (key, value) in own {
@@ -208,12 +235,24 @@ impl Redactor {
             }
         }
         for (key, value) in fields.iter_mut() {
-            match value {
-                Value::String(text) if self.has_secrets && is_secret_key(key) && is_open(text) => {
-                    *text = self.placeholder("assigned_secret", &text.clone());
-                }
-                other => self.value(other, depth),
+            if self.has_secrets && is_secret_key(key) {
+                self.secret(value, !key.to_ascii_lowercase().ends_with("token"), depth);
+            } else {
+                self.value(value, depth);
             }
+        }
+    }
+
+    /// What stands under the name of a secret. Numbers of tokens are counts.
+    fn secret(&mut self, value: &mut Value, has_numbers: bool, depth: u32) {
+        match value {
+            Value::String(text) if is_open(text) => *text = self.placeholder("assigned_secret", &text.clone()),
+            Value::Number(number) if has_numbers => {
+                *value = Value::String(self.placeholder("assigned_secret", &number.to_string()));
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.secret(item, has_numbers, depth)),
+            // An object may describe the field: `{"password": {"type": "string"}}`.
+            other => self.value(other, depth),
         }
     }
 
@@ -237,7 +276,10 @@ impl Redactor {
         {
             let before = self.counts.values().sum::<u64>();
             self.value(&mut inner, depth - 1);
-            return (self.counts.values().sum::<u64>() > before).then(|| inner.to_string());
+            if self.counts.values().sum::<u64>() > before {
+                return Some(inner.to_string());
+            }
+            // Of fields that stand there twice only one was seen: the text is searched as it stands, too.
         }
         let mut clean = self.plain(text);
         if depth == 0 {
@@ -247,7 +289,7 @@ impl Redactor {
             let now = clean.as_deref().unwrap_or(text);
             if now.contains(mark)
                 && let Some(opened) = open(now)
-                && let Some(found) = self.plain(&opened)
+                && let Some(found) = self.text(&opened, depth - 1)
             {
                 clean = Some(found);
             }
@@ -297,27 +339,41 @@ impl Redactor {
 
     /// Runs of base64 that hold a text in which something is found go as a whole.
     fn in_base64(&mut self, text: &str, depth: u32) -> Option<String> {
-        if text.len() < BASE64 {
-            return None;
-        }
-        let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '-' | '_');
-        let mut out = String::new();
-        let mut done = 0;
-        for run in text.split(|c| !is_letter(c)).filter(|run| run.len() >= BASE64) {
-            let decoded = base64::decode(run).and_then(|bytes| String::from_utf8(bytes).ok());
-            let Some(inner) = decoded.filter(|inner| !inner.chars().any(|c| c.is_control() && !c.is_whitespace()))
-            else {
-                continue;
-            };
-            // What is found inside is counted by its own rule.
-            if self.text(&inner, depth - 1).is_some() {
-                let at = run.as_ptr() as usize - text.as_ptr() as usize;
-                out.push_str(&text[done..at]);
-                out.push_str(&self.placeholder("base64", run));
-                done = at + run.len();
+        let (mut out, mut done, mut at) = (String::new(), 0, 0);
+        while at < text.len() {
+            let first = letters(&text.as_bytes()[at..]);
+            match self.run_at(text, at, first, depth) {
+                Some(run) => {
+                    out.push_str(&text[done..run.start]);
+                    out.push_str(&self.placeholder("base64", &text[run.clone()]));
+                    (done, at) = (run.end, run.end);
+                }
+                None => at += first.max(1),
             }
         }
         (done > 0).then(|| out + &text[done..])
+    }
+
+    /// Of the run of base64 that begins at a place, what must go. A `/` may belong to the path before it.
+    fn run_at(&mut self, text: &str, at: usize, first: usize, depth: u32) -> Option<Range<usize>> {
+        if first < BASE64 {
+            return None;
+        }
+        let slashes = text[at..at + first].match_indices('/').map(|(slash, _)| slash + 1).take(SLASHES);
+        for skipped in std::iter::once(0).chain(slashes) {
+            let start = at + skipped;
+            let run = &text.as_bytes()[start..];
+            if first - skipped < BASE64 || !begins_with_text(run) {
+                continue;
+            }
+            for end in ends(run, first - skipped) {
+                // What is found inside is counted by its own rule.
+                if hidden_text(&text[start..start + end]).is_some_and(|inner| self.text(&inner, depth - 1).is_some()) {
+                    return Some(start..start + end);
+                }
+            }
+        }
+        None
     }
 
     fn placeholder(&mut self, rule: &str, found: &str) -> String {
@@ -332,6 +388,53 @@ impl Redactor {
         });
         format!("[{label}_{number}]")
     }
+}
+
+/// How many bytes of letters of base64 a text begins with.
+fn letters(text: &[u8]) -> usize {
+    let is_letter = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
+    text.iter().take_while(is_letter).count()
+}
+
+/// Where a run of base64 that begins with `first` letters may end, the likeliest first. It may go on over lines, of which
+/// only the first and the last are shorter than the others; the last may be a word that is none of it.
+fn ends(text: &[u8], first: usize) -> Vec<usize> {
+    let (mut ends, mut length) = (vec![first], first);
+    while ends.len() < LINES {
+        let end = ends[ends.len() - 1];
+        let gap = text[end..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        let next = if text[end..end + gap].contains(&b'\n') { letters(&text[end + gap..]) } else { 0 };
+        if next == 0 || (next > length && ends.len() > 1) {
+            break;
+        }
+        ends.push(end + gap + next);
+        if next < std::mem::replace(&mut length, next) {
+            break;
+        }
+    }
+    let likely = ends.iter().rev().take(2).chain(ends.iter().take(ends.len().saturating_sub(2).min(1)));
+    let padding = |end: usize| text[end..].iter().take(2).take_while(|byte| **byte == b'=').count();
+    likely.map(|end| end + padding(*end)).collect()
+}
+
+/// Whether a run of base64 begins with a text: most are none (words, digests, pictures).
+fn begins_with_text(run: &[u8]) -> bool {
+    let head = run.get(..BASE64).and_then(|head| base64::decode(str::from_utf8(head).ok()?));
+    let Some(head) = head else { return false };
+    match str::from_utf8(&head) {
+        Ok(head) => is_text(head),
+        Err(error) => error.error_len().is_none() && str::from_utf8(&head[..error.valid_up_to()]).is_ok_and(is_text),
+    }
+}
+
+/// The text that a run of base64 holds, if it holds one.
+fn hidden_text(run: &str) -> Option<String> {
+    let letters: String = run.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    base64::decode(&letters).and_then(|bytes| String::from_utf8(bytes).ok()).filter(|inner| is_text(inner))
+}
+
+fn is_text(text: &str) -> bool {
+    !text.chars().any(|c| c.is_control() && !c.is_whitespace())
 }
 
 fn is_worth(rule: &Rule, text: &str, digits: usize) -> bool {
@@ -436,7 +539,7 @@ fn remove(value: &mut Value, pointer: &[String]) -> u64 {
             None => 0,
         },
         // Bodies may be texts of JSON.
-        Value::String(text) if text.starts_with('{') => match serde_json::from_str::<Value>(text) {
+        Value::String(text) if text.starts_with(['{', '[']) => match serde_json::from_str::<Value>(text) {
             Ok(mut inner) => {
                 let count = remove(&mut inner, pointer);
                 if count > 0 {

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use regex::Regex;
 
+use crate::util::base64;
+
 /// A rule.
 #[derive(Debug)]
 pub struct Rule {
@@ -52,7 +54,7 @@ pub const PERSONAL: [&str; 5] = ["email", "iban", "card", "ip", "phone"];
 /// (name, pattern, check, needs, digits)
 type Row = (&'static str, &'static str, fn(&Candidate<'_>) -> Option<usize>, &'static [&'static str], usize);
 
-const ROWS: [Row; 23] = [
+const ROWS: [Row; 25] = [
     (
         "private_key",
         r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
@@ -92,7 +94,7 @@ const ROWS: [Row; 23] = [
     ),
     ("service_token", r"(?-u:\b)SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}", whole, &["SG."], 0),
     ("service_token", r"(?-u:\b)(?:AC|SK)[0-9a-f]{32}(?-u:\b)", whole, &[], 1),
-    ("url_password", r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s:@]*:([^@\s/]+)@", whole, &["://"], 0),
+    ("url_password", r#"[A-Za-z][A-Za-z0-9+.-]*://[^/\s:@"'<>]*:([^\s/"'<>]+)@"#, whole, &["://"], 0),
     (
         "bearer",
         r"(?i)(?-u:\b)(?:bearer|basic|token)\s+([A-Za-z0-9+/._~-]{16,}=*)",
@@ -100,6 +102,7 @@ const ROWS: [Row; 23] = [
         &["earer", "asic", "oken", "EARER", "ASIC", "OKEN"],
         0,
     ),
+    ("bearer", r"(?i)(?-u:\b)basic\s+([A-Za-z0-9+/_-]{6,}=*)", basic, &["asic", "ASIC"], 0),
     (
         "query_key",
         r#"(?i)[?&](?:api[-_]?key|key|token|access[-_]?token|auth|sig|signature|password|passwd|secret|client[-_]?secret|x-amz-[a-z-]+|code)=([^&\s"'#<>]{6,})"#,
@@ -115,6 +118,13 @@ const ROWS: [Row; 23] = [
         0,
     ),
     (
+        "assigned_secret",
+        r#"(?-u:\b)[A-Z][A-Z0-9_]*_KEY["']?\s*[:=]\s*["']?([^\s"',;&<>()\[\]{}]{8,})"#,
+        mixed,
+        &["_KEY"],
+        0,
+    ),
+    (
         "email",
         r"[\p{L}\p{N}_%+](?:[\p{L}\p{N}._%+'-]*)@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]*[\p{L}\p{N}])?\.)+(?:xn--[A-Za-z0-9-]+|\p{L}{2,})",
         whole,
@@ -125,7 +135,10 @@ const ROWS: [Row; 23] = [
         "email",
         r"(?i)(?-u:\b)[A-Za-z0-9._%+-]+\s?[\[({]\s?at\s?[\])}]\s?[A-Za-z0-9-]+(?:\s?(?:[\[({]\s?dot\s?[\])}]|\.)\s?[A-Za-z0-9-]+)+",
         whole,
-        &["at)", "at]", "at}", "AT)", "AT]", "at )", "at ]"],
+        &[
+            "at)", "at]", "at}", "at )", "at ]", "at }", "AT)", "AT]", "AT}", "AT )", "AT ]", "AT }", "At)", "At]",
+            "At}",
+        ],
         0,
     ),
     (
@@ -174,6 +187,12 @@ fn mixed(candidate: &Candidate<'_>) -> Option<usize> {
     let found = candidate.found.trim_end_matches(['.', '!', '?']);
     let is_key = found.chars().any(|c| c.is_ascii_digit()) && found.chars().any(char::is_alphabetic);
     (is_key && !found.starts_with('[') && found.len() >= 6).then_some(found.len())
+}
+
+/// Credentials of HTTP (RFC 7617): a name and a password, in base64.
+fn basic(candidate: &Candidate<'_>) -> Option<usize> {
+    let opened = String::from_utf8(base64::decode(candidate.found)?).ok()?;
+    (opened.contains(':') && !opened.chars().any(char::is_control)).then_some(candidate.found.len())
 }
 
 /// Whether a number stands by itself, not in a longer word.
@@ -329,6 +348,10 @@ mod tests {
             ("bearer", format!("Authorization: Bearer {key}"), key.into()),
             ("query_key", format!("https://x.example/v1?key={key}&a=b"), key.into()),
             ("url_password", "postgres://u:hunter2@db/x".into(), "hunter2".into()),
+            ("url_password", "redis://u:p@ss@db:6379/0".into(), "p@ss".into()),
+            ("bearer", "authorization: basic YTpiYw==".into(), "YTpiYw==".into()),
+            ("assigned_secret", format!("export OPENAI_KEY={key}"), key.into()),
+            ("email", "jane { at } example { dot } com".into(), "jane { at } example { dot } com".into()),
             ("assigned_secret", "password: hunter2!".into(), "hunter2".into()),
             ("email", "mail to Jörg.O'Neil+x@mail.bücher.example!".into(), "Jörg.O'Neil+x@mail.bücher.example".into()),
             ("email", "jo (at) example (dot) com".into(), "jo (at) example (dot) com".into()),
@@ -352,6 +375,9 @@ mod tests {
         for (rule, text) in [
             ("api_key", "the sk-nearest-neighbour-method is slow"),
             ("bearer", "bearer authentication-with-certificates"),
+            ("bearer", "basic training"),
+            ("assigned_secret", "PRIMARY_KEY: customer_number"),
+            ("url_password", "see https://x.example:8443/a and mail b@c.example"),
             ("assigned_secret", "token: authentication"),
             ("assigned_secret", "the secret is patience"),
             ("email", "@decorator and a@b"),

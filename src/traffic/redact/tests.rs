@@ -47,6 +47,37 @@ fn hidden_ones_are_found() {
 }
 
 #[test]
+fn hidden_deeper() {
+    let key = "sk-proj-a1B2c3D4e5F6g7H8";
+    // Only one of two fields of a name survives parsing; both were in the log.
+    assert_eq!(clean(&format!(r#"{{"a": "{key}", "a": "x"}}"#)), r#"{"a": "[API_KEY_1]", "a": "x"}"#);
+    // "user: jo@x.example, more and more of it, so that it must be wrapped".
+    let (one, two) =
+        ("dXNlcjogam9AeC5leGFtcGxlLCBtb3JlIGFuZCBtb3Jl", "IG9mIGl0LCBzbyB0aGF0IGl0IG11c3QgYmUgd3JhcHBlZA==");
+    assert_eq!(clean(&format!("data={one}{two}.")), "data=[BASE64_1].");
+    assert_eq!(clean(&format!("/files/of/{one}{two}")), "/files/of/[BASE64_1]");
+    // A line of it before a word, and two.
+    assert_eq!(clean(&format!("{one}\nnothing")), "[BASE64_1]\nnothing");
+    // "Of me and nobody else but a mail: jo@x.example and so on, to the end": the address stands over two lines.
+    let lines =
+        ["T2YgbWUgYW5kIG5vYm9keSBl", "bHNlIGJ1dCBhIG1haWw6IGpv", "QHguZXhhbXBsZSBhbmQgc28g", "b24sIHRvIHRoZSBlbmQ="];
+    for end in ["\n", "\r\n", "\r\n    "] {
+        assert_eq!(clean(&format!("it: {}.", lines.join(end))), "it: [BASE64_1].");
+        assert_eq!(clean(&format!("{}{end}word.", lines[..3].join(end))), format!("[BASE64_1]{end}word."));
+    }
+    // Escaped, and percent-encoded base64 of an address.
+    assert_eq!(clean("to%3DdXNlcjogam9AeC5leGFtcGxlLCBtb3Jl%26"), "to=[BASE64_1]&");
+    let mut value = json!({"body": {"passwords": ["a", "b"], "db_password": ["open", {"type": "string"}], "pwd": 471_199,
+        "first_token": 0.25, "max_tokens": 12}});
+    redactor().exchange(&mut value, "c", true);
+    assert_eq!(
+        value["body"],
+        json!({"passwords": ["a", "b"], "db_password": ["[ASSIGNED_SECRET_1]", {"type": "string"}],
+        "pwd": "[ASSIGNED_SECRET_2]", "first_token": 0.25, "max_tokens": 12})
+    );
+}
+
+#[test]
 fn ids_stay_ids() {
     let mut value = json!({"id": "jo@x.example", "conversation": "plain", "evalctl": "capture/1"});
     let counts = redactor().exchange(&mut value, "c", true);
@@ -56,12 +87,19 @@ fn ids_stay_ids() {
 
 #[test]
 fn fields_go_as_a_whole() {
-    let custom = custom("/body/user\n/messages/*/name\nticket: T-\\d+\n", std::path::Path::new("r")).unwrap();
+    let rules = "/body/user\n/messages/*/name\n/list/0/a\n/not/there\nticket: T-\\d+\ndesk: ^17$\n";
+    let custom = custom(rules, std::path::Path::new("r")).unwrap();
     let mut redactor = Redactor::new(&[], custom);
-    let mut value = json!({"body": "{\"user\":\"u\",\"a\":1}", "messages": [{"name": "n", "content": "T-17"}]});
-    assert_eq!(redactor.remove_fields(&mut value), 2);
+    let mut value = json!({"body": "{\"user\":\"u\",\"a\":1}", "messages": [{"name": "n", "content": "T-17"}],
+        "list": "[{\"a\":1}]", "desk": {"n": 17, "T-1": 18}});
+    assert_eq!(redactor.remove_fields(&mut value), 3);
+    assert_eq!(redactor.idle_pointers().collect::<Vec<_>>(), ["/not/there"]);
     redactor.exchange(&mut value, "c", true);
-    assert_eq!(value, json!({"body": "{\"a\":1}", "messages": [{"content": "[TICKET_1]"}]}));
+    assert_eq!(
+        value,
+        json!({"body": "{\"a\":1}", "messages": [{"content": "[TICKET_1]"}], "list": "[{}]",
+        "desk": {"n": "[DESK_1]", "[TICKET_2]": 18}})
+    );
 }
 
 #[test]
