@@ -47,10 +47,14 @@ suite() { # NAME SERVERS [TIMEOUT]
     } > "$work/$1.yaml"
 }
 
+# CPU time so far that a host took for others (steal), and all of it, in ticks.
+ticks() { awk '/^cpu / { for (i = 2; i <= 9; i++) all += $i; print $9, all }' /proc/stat; }
+
 # Runs a replay beside a look at its memory; prints what it came to.
 measure() { # NAME CAPTURE MORE..
-    local name="$1" capture="$2" resident="$work/$1.rss"
+    local name="$1" capture="$2" resident="$work/$1.rss" before
     shift 2
+    before="$(ticks)"
     "$program" replay "$capture" --suite "$work/$name.yaml" --out "$work/$name.run" -q "$@" > "$work/$name.out" 2> "$work/$name.err" &
     local run=$!
     while kill -0 "$run" 2>/dev/null; do
@@ -58,14 +62,17 @@ measure() { # NAME CAPTURE MORE..
         sleep 1
     done
     wait "$run" || { tail -3 "$work/$name.err"; }
-    python3 - "$name" "$work/$name.run/report.json" "$resident" <<'PY'
+    # shellcheck disable=SC2046
+    python3 - "$name" "$work/$name.run/report.json" "$resident" $before $(ticks) <<'PY'
 import json, sys
-name, report, resident = sys.argv[1:]
+name, report, resident, *ticks = sys.argv[1:]
+stolen, all_ticks = (int(ticks[i + 2]) - int(ticks[i]) for i in (0, 1))
 replay = json.load(open(report))["replay"]
 rss = [int(line) / 1024 for line in open(resident)]
 # The beginning reads the capture, the end marks the answers: what lies between is the replay itself.
 middle = rss[len(rss) // 4 : len(rss) * 3 // 4] or rss
-print(f"{name}: memory {middle[0]:.0f} MB after a quarter, {middle[-1]:.0f} MB after three; at most {max(rss):.0f} MB")
+print(f"{name}: memory {middle[0]:.0f} MB after a quarter, {middle[-1]:.0f} MB after three; at most {max(rss):.0f} MB; "
+      f"the host kept {stolen / max(all_ticks, 1):.2%} of the CPU time for others")
 for kept in replay["candidates"]:
     a, lag, ks = kept["accounting"], kept["lag"], kept["ks"]
     ended = a["answered"] + a["failed"] + a["timed_out"] + a["unfinished"] + sum(a["unsent"].values())

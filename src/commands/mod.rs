@@ -20,6 +20,7 @@ mod serve;
 mod services;
 mod session;
 mod signals;
+mod survey;
 mod weights;
 
 use std::io::{self, IsTerminal, Write};

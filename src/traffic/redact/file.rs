@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use regex::RegexBuilder;
+use serde_json::Value;
 
 use crate::traffic::redact::rules::{self, Rule};
 use crate::types::{Fault, Faults, Place};
@@ -28,6 +29,15 @@ pub struct Pointer {
     pub parts: Vec<String>,
     /// How many fields it has named so far.
     pub hits: u64,
+}
+
+impl Pointer {
+    /// Takes what it names out of a value; gives how many fields that were.
+    pub fn remove_from(&mut self, value: &mut Value) -> u64 {
+        let count = remove(value, &self.parts);
+        self.hits += count;
+        count
+    }
 }
 
 /// Reads the user's rules. Empty lines and those that begin with `#` say nothing.
@@ -77,6 +87,43 @@ pub fn custom(text: &str, file: &Path) -> Result<Custom, Faults> {
         }
     }
     faults.or(all)
+}
+
+fn remove(value: &mut Value, pointer: &[String]) -> u64 {
+    let Some((head, tail)) = pointer.split_first() else { return 0 };
+    match value {
+        Value::Object(fields) if head == "*" => match tail {
+            [] => {
+                let count = fields.len() as u64;
+                fields.clear();
+                count
+            }
+            tail => fields.values_mut().map(|value| remove(value, tail)).sum(),
+        },
+        Value::Object(fields) if tail.is_empty() => u64::from(fields.shift_remove(head).is_some()),
+        Value::Object(fields) => fields.get_mut(head).map_or(0, |value| remove(value, tail)),
+        Value::Array(items) if head == "*" && !tail.is_empty() => items.iter_mut().map(|item| remove(item, tail)).sum(),
+        Value::Array(items) => match head.parse::<usize>().ok().and_then(|index| items.get_mut(index)) {
+            Some(item) if tail.is_empty() => {
+                *item = Value::Null;
+                1
+            }
+            Some(item) => remove(item, tail),
+            None => 0,
+        },
+        // Bodies may be texts of JSON.
+        Value::String(text) if text.starts_with(['{', '[']) => match serde_json::from_str::<Value>(text) {
+            Ok(mut inner) => {
+                let count = remove(&mut inner, pointer);
+                if count > 0 {
+                    *text = inner.to_string();
+                }
+                count
+            }
+            Err(_) => 0,
+        },
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
 }
 
 #[cfg(test)]
