@@ -15,7 +15,7 @@ use crate::commands::services::{Endpoint, structured_by};
 use crate::commands::{World, print, source};
 use crate::engine::{RetryRule, jitter};
 use crate::price;
-use crate::provider::{Attempted, Dialect, Refusal, collect};
+use crate::provider::{Attempted, Dialect, Outgoing, Refusal, collect};
 use crate::store::ProbeFile;
 use crate::suite::spec::{self, Api};
 use crate::types::{Ability, Failure, Finding, Probe, Response, Shown};
@@ -221,8 +221,14 @@ impl<'a> Asking<'a> {
                 tokio::time::sleep(Duration::from_secs(60).div_f64(f64::from(rate))).await;
             }
             self.probe.requests += 1;
-            let attempted =
-                collect(&provider, &question.request, timeout.min(LONGEST), self.clock, self.redactor).await;
+            let attempted = collect(
+                &provider,
+                &Outgoing::of(&provider, &question.request),
+                timeout.min(LONGEST),
+                self.clock,
+                self.redactor,
+            )
+            .await;
             let Attempted { outcome, timing, is_begun, .. } = attempted;
             let refusal = match outcome {
                 Ok(response) => {

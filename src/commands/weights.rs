@@ -11,6 +11,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
@@ -19,7 +20,7 @@ use serde_json::Value;
 use crate::commands::World;
 use crate::commands::exit::CommandError;
 use crate::commands::plan::Plan;
-use crate::provider::{Answer, Auth, Http, HttpProvider, Manner, OpenAiChat, Provider, Refusal};
+use crate::provider::{Answer, Auth, Http, HttpProvider, Manner, OpenAiChat, Outgoing, Provider, Refusal};
 use crate::suite::spec::{LocalSpec, MaxTokensField, Structured};
 use crate::types::{Failure, Request};
 use crate::util::clock::Clock;
@@ -311,9 +312,13 @@ impl Served {
 }
 
 impl Provider for Served {
-    fn open<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Answer, Refusal>> {
+    fn encode(&self, request: &Request) -> Bytes {
+        self.http.encode(request)
+    }
+
+    fn open<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> BoxFuture<'a, Result<Answer, Refusal>> {
         async move {
-            let opened = self.http.open(request).await;
+            let opened = self.http.open(outgoing).await;
             match (&opened, self.server.ended()) {
                 // There will be no connection any more, so there is no use in trying again.
                 (Err(Refusal { failure: Failure::Connection { .. } | Failure::Lost { .. }, .. }), Some(why)) => {

@@ -128,7 +128,7 @@ impl Line {
 async fn work(line: Arc<Line>) {
     while let Some(task) = line.next().await {
         let (slot, is_written) = oneshot::channel::<()>();
-        carry_out(&line.lane, Job { task, due: None, is_held: false, slot: Slot::new(slot) }).await;
+        carry_out(&line.lane, Job { task, body: None, due: None, is_held: false, slot: Slot::new(slot) }).await;
         // The sink drops the sender when it has written the record; that is all it says.
         let _ = is_written.await;
     }

@@ -16,6 +16,7 @@ mod retry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rust_decimal::Decimal;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -32,7 +33,7 @@ pub use retry::{RetryRule, jitter};
 use crate::engine::ledger::Reserved;
 use crate::engine::limits::{Heard, Leave, Limiter};
 use crate::price;
-use crate::provider::{Attempted, Provider, Refusal, collect};
+use crate::provider::{Attempted, Outgoing, Provider, Refusal, collect};
 use crate::types::{Attempt, Failure, Price, Record, Request, RunEvent, Slot, Task, Unsent, Usage};
 use crate::util::clock::Clock;
 use crate::util::secret::Redactor;
@@ -313,7 +314,7 @@ async fn given_up(lane: &Lane, job: Job, mut retried: Vec<Attempt>, held: Decima
 
 /// Records that a task has failed, or with `is_open` that it was begun and left.
 async fn failed(lane: &Lane, job: Job, retried: Vec<Attempt>, held: Decimal, failure: Failure, is_open: bool) {
-    let Job { task: Task { key, digest, .. }, due, is_held, slot } = job;
+    let Job { task: Task { key, digest, .. }, due, is_held, slot, .. } = job;
     let held_usd = (!held.is_zero()).then_some(held);
     let outcome = Err(failure);
     record(lane, Record { key, digest, due, is_held, is_open, retried, timing: None, held_usd, outcome }, slot).await;
@@ -331,6 +332,8 @@ async fn record(lane: &Lane, record: Record, slot: Slot) {
 /// A task on its way.
 struct Job {
     task: Task,
+    /// What is sent of its request, where that was made beforehand.
+    body: Option<Bytes>,
     /// When it was to be sent, by the run's clock; `None` where it is sent when there is room.
     due: Option<Duration>,
     /// Whether that was moved, for the turn before it.
@@ -345,6 +348,8 @@ async fn carry_out(lane: &Lane, job: Job) {
     let clock = shared.rules.clock;
     let task = &job.task;
     let tokens = task.request.tokens_at_most();
+    let body = job.body.clone().unwrap_or_else(|| candidate.provider.encode(&task.request));
+    let outgoing = Outgoing { request: &task.request, body };
     let mut retried = Vec::new();
     let mut held = Decimal::ZERO;
     loop {
@@ -365,7 +370,7 @@ async fn carry_out(lane: &Lane, job: Job) {
             return given_up(lane, job, retried, held).await;
         };
         let attempted =
-            collect(&*candidate.provider, &task.request, candidate.timeout, clock, &shared.rules.redactor).await;
+            collect(&*candidate.provider, &outgoing, candidate.timeout, clock, &shared.rules.redactor).await;
         if !lane.is_open {
             limits.heard(tokens, &attempted, clock);
         }
@@ -397,7 +402,7 @@ async fn carry_out(lane: &Lane, job: Job) {
                 last: failure.to_string(),
             });
         }
-        let Job { task: Task { key, digest, .. }, due, is_held, slot } = job;
+        let Job { task: Task { key, digest, .. }, due, is_held, slot, .. } = job;
         let held_usd = (!held.is_zero()).then_some(held);
         return record(
             lane,
@@ -410,7 +415,7 @@ async fn carry_out(lane: &Lane, job: Job) {
 
 /// Records a task that is not sent at all.
 async fn unsent(lane: &Lane, job: Job, why: Unsent) {
-    let Job { task: Task { key, digest, .. }, due, is_held, slot } = job;
+    let Job { task: Task { key, digest, .. }, due, is_held, slot, .. } = job;
     let (is_open, outcome) = (false, Err(Failure::Unsent { why }));
     record(
         lane,

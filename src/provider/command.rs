@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 
-use crate::provider::{Answer, Event, Provider, Refusal, plain};
+use crate::provider::{Answer, Event, Outgoing, Provider, Refusal, plain};
 use crate::suite::spec::CommandSpec;
 use crate::types::{Failure, Message, Params, Request, Row};
 use crate::util::text::shorten;
@@ -138,9 +138,9 @@ impl Command {
 }
 
 impl Provider for Command {
-    fn open<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Answer, Refusal>> {
+    fn open<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> BoxFuture<'a, Result<Answer, Refusal>> {
         async move {
-            match self.ask(request).await {
+            match self.ask(outgoing.request).await {
                 Ok(events) => Ok(Answer::new(stream::iter(events.into_iter().map(Ok)).boxed(), false)),
                 Err(detail) => Err(Failure::Program { detail }.into()),
             }
@@ -373,7 +373,7 @@ mod tests {
             row: Arc::new(json!({"id": 1}).as_object().unwrap().clone()),
         };
         let redactor = Redactor::new([Secret::new("tok-12345")]);
-        collect(command, &request, limit, Clock::new(), &redactor).await
+        collect(command, &Outgoing::of(command, &request), limit, Clock::new(), &redactor).await
     }
 
     const LONG: Duration = Duration::from_secs(20);

@@ -17,7 +17,7 @@ use reqwest::header::{
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect, retry};
 
 use crate::provider::sse::Frame;
-use crate::provider::{Answer, Decode, Dialect, Event, Frames, Framing, Hint, Provider, Refusal, Signer};
+use crate::provider::{Answer, Decode, Dialect, Event, Frames, Framing, Hint, Outgoing, Provider, Refusal, Signer};
 use crate::suite::spec::Structured;
 use crate::types::{Failure, Request};
 use crate::util::clock;
@@ -181,13 +181,12 @@ impl HttpProvider {
         Ok(())
     }
 
-    async fn send(&self, request: &Request) -> Result<Answer, Refusal> {
-        let mut outgoing = reqwest::Request::new(Method::POST, self.url.clone());
-        *outgoing.headers_mut() = self.headers.clone();
-        let (body, _) = self.dialect.encode(request);
-        self.sign(outgoing.headers_mut(), &body)?;
-        *outgoing.body_mut() = Some(body.into());
-        let mut response = match self.client.execute(outgoing).await {
+    async fn send(&self, Outgoing { request, body }: &Outgoing<'_>) -> Result<Answer, Refusal> {
+        let mut call = reqwest::Request::new(Method::POST, self.url.clone());
+        *call.headers_mut() = self.headers.clone();
+        self.sign(call.headers_mut(), body)?;
+        *call.body_mut() = Some(body.clone().into());
+        let mut response = match self.client.execute(call).await {
             Ok(response) => response,
             Err(error) => return Err(connection(error).into()),
         };
@@ -282,8 +281,12 @@ impl HttpProvider {
 }
 
 impl Provider for HttpProvider {
-    fn open<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Answer, Refusal>> {
-        self.send(request).boxed()
+    fn encode(&self, request: &Request) -> Bytes {
+        self.dialect.encode(request).0
+    }
+
+    fn open<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> BoxFuture<'a, Result<Answer, Refusal>> {
+        self.send(outgoing).boxed()
     }
 }
 

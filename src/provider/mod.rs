@@ -121,10 +121,32 @@ impl From<Failure> for Refusal {
     }
 }
 
+/// A request as it is sent.
+#[derive(Debug, Clone)]
+pub struct Outgoing<'a> {
+    /// The request.
+    pub request: &'a Request,
+    /// What its provider [made](Provider::encode) of it.
+    pub body: Bytes,
+}
+
+impl<'a> Outgoing<'a> {
+    /// Encodes a request.
+    pub fn of(provider: &dyn Provider, request: &'a Request) -> Outgoing<'a> {
+        Outgoing { request, body: provider.encode(request) }
+    }
+}
+
 /// Something that answers requests.
 pub trait Provider: Send + Sync {
+    /// What is sent of a request. It is made before the request's time begins, so that it counts neither as the model's
+    /// nor, in an open loop, as late. Empty where there is nothing to make beforehand.
+    fn encode(&self, _: &Request) -> Bytes {
+        Bytes::new()
+    }
+
     /// Sends a request. The future ends when the answer has begun; the stream gives the rest.
-    fn open<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Answer, Refusal>>;
+    fn open<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> BoxFuture<'a, Result<Answer, Refusal>>;
 
     /// Whether the times that `collect` measures are the model's; false for recorded answers.
     fn is_live(&self) -> bool {
@@ -269,14 +291,14 @@ pub fn gathered(events: impl IntoIterator<Item = Event>) -> Response {
 /// of everything that came back, also out of a good answer: what leaves here is written to files.
 pub async fn collect(
     provider: &dyn Provider,
-    request: &Request,
+    outgoing: &Outgoing<'_>,
     timeout: Duration,
     clock: Clock,
     redactor: &Redactor,
 ) -> Attempted {
     let sent = clock.now();
     let mut gathered = Gathered::default();
-    let result = tokio::time::timeout(timeout, gathered.run(provider, request, clock, sent)).await;
+    let result = tokio::time::timeout(timeout, gathered.run(provider, outgoing, clock, sent)).await;
     let took = gathered.done.unwrap_or_else(|| clock.now().saturating_sub(sent));
     let outcome = match result {
         _ if gathered.done.is_some() => Ok(()),
@@ -344,11 +366,11 @@ impl Gathered {
     async fn run(
         &mut self,
         provider: &dyn Provider,
-        request: &Request,
+        outgoing: &Outgoing<'_>,
         clock: Clock,
         sent: Duration,
     ) -> Result<(), Refusal> {
-        let mut answer = provider.open(request).await?;
+        let mut answer = provider.open(outgoing).await?;
         self.is_streamed = answer.is_streamed;
         self.hint = answer.hint;
         while let Some(event) = answer.events.next().await {
@@ -447,7 +469,7 @@ mod tests {
     }
 
     impl Provider for Script {
-        fn open<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Result<Answer, Refusal>> {
+        fn open<'a>(&'a self, _: &'a Outgoing<'a>) -> BoxFuture<'a, Result<Answer, Refusal>> {
             let events = stream::iter(self.steps.clone()).then(|(wait, event)| async move {
                 tokio::time::sleep(Duration::from_millis(wait)).await;
                 event
@@ -471,8 +493,8 @@ mod tests {
         };
         let clock = Clock::new();
         tokio::time::sleep(Duration::from_millis(5)).await;
-        collect(&Script { steps, is_endless, is_live }, &request, Duration::from_secs(1), clock, &Redactor::default())
-            .await
+        let script = Script { steps, is_endless, is_live };
+        collect(&script, &Outgoing::of(&script, &request), Duration::from_secs(1), clock, &Redactor::default()).await
     }
 
     fn text(text: &str) -> Result<Event, Failure> {

@@ -7,7 +7,7 @@ use futures_util::future::{self, BoxFuture};
 use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::Value;
 
-use crate::provider::{Answer, Event, Provider, Refusal, plain};
+use crate::provider::{Answer, Event, Outgoing, Provider, Refusal, plain};
 use crate::suite::spec::RecordedSpec;
 use crate::types::{Failure, ROUNDING, Request, Row};
 use crate::util::field;
@@ -102,8 +102,8 @@ fn read<T>(
 }
 
 impl Provider for Recorded {
-    fn open<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Answer, Refusal>> {
-        let answer = match self.events(request) {
+    fn open<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> BoxFuture<'a, Result<Answer, Refusal>> {
+        let answer = match self.events(outgoing.request) {
             Ok(events) => Ok(Answer::new(stream::iter(events.into_iter().map(Ok)).boxed(), false)),
             Err(detail) => Err(Failure::Recorded { detail: shorten(&detail, DETAIL) }.into()),
         };
@@ -146,7 +146,8 @@ mod tests {
             params: Arc::new(Params::default()),
             row: Arc::new(row.as_object().unwrap().clone()),
         };
-        collect(provider, &request, Duration::from_secs(1), Clock::new(), &Redactor::default()).await
+        collect(provider, &Outgoing::of(provider, &request), Duration::from_secs(1), Clock::new(), &Redactor::default())
+            .await
     }
 
     fn detail(attempted: Attempted) -> String {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
-use crate::provider::{Answer, Event, Provider, Refusal};
+use crate::provider::{Answer, Event, Outgoing, Provider, Refusal};
 use crate::suite::spec::ScriptedSpec;
-use crate::types::{Failure, Finish, Request, Row};
+use crate::types::{Failure, Finish, Row};
 use crate::util::clock::Clock;
 use crate::util::text::shorten;
 
@@ -32,16 +32,17 @@ impl Scripted {
 }
 
 impl Provider for Scripted {
-    fn open<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Answer, Refusal>> {
+    fn open<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> BoxFuture<'a, Result<Answer, Refusal>> {
         async move {
+            let row = &outgoing.request.row;
             let clock = Clock::new();
             let failed =
                 |what: &str, why: String| Failure::Program { detail: format!("{what}: {}", shorten(&why, 300)) };
             let is_failing = match &self.fails {
-                Some(fails) => fails(&request.row).map_err(|why| failed("`fail_where`", why))?,
+                Some(fails) => fails(row).map_err(|why| failed("`fail_where`", why))?,
                 None => false,
             };
-            let reply = (self.reply)(&request.row).map_err(|why| failed("`reply`", why))?;
+            let reply = (self.reply)(row).map_err(|why| failed("`reply`", why))?;
             let first_after = self.spec.first_after.map(|after| after.0).unwrap_or_default();
             if !first_after.is_zero() {
                 tokio::time::sleep(first_after).await;
@@ -83,18 +84,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::provider::collect;
-    use crate::types::Params;
+    use crate::provider::{Attempted, collect};
+    use crate::types::{Params, Request};
     use crate::util::secret::Redactor;
 
-    fn request(row: serde_json::Value) -> Request {
-        Request {
+    async fn ask(scripted: &Scripted, row: serde_json::Value, limit: Duration, clock: Clock) -> Attempted {
+        let request = Request {
             messages: Arc::new([]),
             tools: None,
             output_schema: None,
             params: Arc::new(Params::default()),
             row: Arc::new(row.as_object().unwrap().clone()),
-        }
+        };
+        collect(scripted, &Outgoing::of(scripted, &request), limit, clock, &Redactor::default()).await
     }
 
     fn scripted(spec: serde_json::Value) -> Scripted {
@@ -116,9 +118,7 @@ mod tests {
     async fn chunks_come_when_the_script_says() {
         let spec = json!({"reply": "", "first_after": "100ms", "chunks": 3, "gap": "20ms"});
         let clock = Clock::new();
-        let got =
-            collect(&scripted(spec), &request(json!({"a": 1})), Duration::from_secs(1), clock, &Redactor::default())
-                .await;
+        let got = ask(&scripted(spec), json!({"a": 1}), Duration::from_secs(1), clock).await;
         let timing = got.timing.unwrap();
         assert_eq!(timing.chunks, [100, 120, 140].map(Duration::from_millis));
         assert_eq!(timing.done, Duration::from_millis(140));
@@ -132,13 +132,12 @@ mod tests {
         let spec = json!({"reply": "", "first_after": "1s", "chunks": 2, "gap": "500000000000y"});
         let provider = scripted(spec);
         let (limit, clock) = (Duration::from_secs(2), Clock::new());
-        let failed =
-            collect(&provider, &request(json!({"a": 1, "bad": true})), limit, clock, &Redactor::default()).await;
+        let failed = ask(&provider, json!({"a": 1, "bad": true}), limit, clock).await;
         assert!(matches!(failed.outcome.unwrap_err().failure, Failure::Status { status: 500, .. }));
         assert_eq!((failed.took, failed.is_begun), (Duration::from_secs(1), false));
-        let broken = collect(&provider, &request(json!({})), limit, clock, &Redactor::default()).await;
+        let broken = ask(&provider, json!({}), limit, clock).await;
         assert!(matches!(broken.outcome.unwrap_err().failure, Failure::Program { .. }));
-        let late = collect(&provider, &request(json!({"a": 1})), limit, clock, &Redactor::default()).await;
+        let late = ask(&provider, json!({"a": 1}), limit, clock).await;
         assert_eq!(late.outcome.unwrap_err().failure, Failure::Timeout { after: limit });
         assert!(late.is_begun);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evalctl::provider::{Attempted, Auth, Http, HttpProvider, Manner, OpenAiChat, collect};
+use evalctl::provider::{Attempted, Auth, Http, HttpProvider, Manner, OpenAiChat, Outgoing, collect};
 use evalctl::suite::spec::{MaxTokensField, Structured};
 use evalctl::types::{Content, Failure, Finish, Message, Params, Request, Role, Usage};
 use evalctl::util::clock::Clock;
@@ -54,7 +54,11 @@ fn request() -> Request {
 }
 
 async fn ask(provider: &HttpProvider) -> Attempted {
-    collect(provider, &request(), LONG, Clock::new(), &redactor()).await
+    ask_within(provider, &request(), LONG, Clock::new()).await
+}
+
+async fn ask_within(provider: &HttpProvider, request: &Request, limit: Duration, clock: Clock) -> Attempted {
+    collect(provider, &Outgoing::of(provider, request), limit, clock, &redactor()).await
 }
 
 /// Asks for a stream, once.
@@ -125,7 +129,7 @@ async fn chunks_are_stamped_when_they_arrive() {
     let clock = Clock::new();
     let texts = ["a", "b", "c", "d", "e"].map(|text| (ms(30), text));
     let server = Server::scripted(clock, move |_, _| stream(&texts));
-    let got = collect(&provider(&server, true), &request(), LONG, clock, &redactor()).await;
+    let got = ask_within(&provider(&server, true), &request(), LONG, clock).await;
     let response = got.outcome.unwrap();
     assert_eq!((response.text.as_str(), response.usage), ("abcde", usage(5, 2)));
     let timing = got.timing.unwrap();
@@ -189,7 +193,7 @@ async fn an_answer_is_complete_when_it_says_so_whatever_the_connection_does() {
     // The time in which nothing more comes is not the answer's.
     let open = Server::new([&steps[..before_end], &[Step::Hang]].concat());
     let clock = Clock::new();
-    let got = collect(&provider(&open, true), &request(), LONG, clock, &redactor()).await;
+    let got = ask_within(&provider(&open, true), &request(), LONG, clock).await;
     let waited = clock.now() - got.took;
     assert!(got.outcome.is_ok() && waited >= ms(45) && waited < LONG / 2, "{waited:?}");
     for cut in [Step::Cut, Step::Close] {
@@ -258,7 +262,7 @@ async fn a_silent_server_is_given_up_in_time() {
     ] {
         let server = Server::new(steps);
         let limit = ms(250);
-        let got = collect(&provider(&server, true), &request(), limit, Clock::new(), &redactor()).await;
+        let got = ask_within(&provider(&server, true), &request(), limit, Clock::new()).await;
         assert_eq!((got.is_begun, got.took >= limit), (is_begun, true), "{got:?}");
         assert_eq!(failure(got), Failure::Timeout { after: limit });
     }
@@ -424,7 +428,7 @@ async fn many_requests_at_once_are_kept_apart() {
         let mut request = request();
         let content = Content::Text(format!("question {number}"));
         request.messages = Arc::new([Message { role: Role::User, content, more: Map::new() }]);
-        collect(&provider, &request, LONG, Clock::new(), &redactor()).await.outcome.unwrap().text
+        ask_within(&provider, &request, LONG, Clock::new()).await.outcome.unwrap().text
     });
     let answers = futures_util::future::join_all(asked).await;
     let wanted: Vec<String> = (0..64).map(|number| format!("question {number}")).collect();
