@@ -35,7 +35,7 @@ pub fn report(manifest: &Manifest, plan: &Plan, frame: &RunFrame, mut marked: Ma
         let invalid = replay.iter().flat_map(|replay| &replay.candidates);
         let mut invalid = invalid.filter(|kept| kept.candidate == judgement.candidate && !kept.invalid.is_empty());
         if is_time(&plan.suite.gates[judgement.gate].metric)
-            && judgement.verdict == gate::Verdict::Pass
+            && judgement.verdict != gate::Verdict::Inconclusive
             && let Some(kept) = invalid.next()
         {
             judgement.verdict = gate::Verdict::Inconclusive;

@@ -44,6 +44,9 @@ pub fn import(args: &ImportArgs, world: &mut World<'_>) -> Result<u8, CommandErr
             print(world, shown.as_bytes())?;
             Err(CommandError::usage(message, "nothing was written"))
         }
+        Err(ImportError::Io { doing: "write", source, .. }) if source.kind() == std::io::ErrorKind::InvalidData => {
+            Err(CommandError::usage(source.to_string(), "let the pattern match less"))
+        }
         Err(ImportError::Io { doing, path, source }) => Err(StoreError::Io { doing, path, source }.into()),
         Err(error @ ImportError::NoFields { .. }) => {
             Err(CommandError::usage(error.to_string(), "use a pattern instead, `name: regex`"))
@@ -94,7 +97,7 @@ fn asked(args: &ImportArgs) -> Result<Import, CommandError> {
 /// Whether nothing is in the way of what an import writes, or may be written over.
 fn may_write(args: &ImportArgs) -> Result<(), CommandError> {
     for path in [args.out.clone(), ledger_of(&args.out), traffic::spool_of(&args.out)] {
-        if path.symlink_metadata().is_err() {
+        if path.symlink_metadata().is_err() || is_left_over(&path) {
             continue;
         }
         let shown = visible(&path.display().to_string()).into_owned();
@@ -110,7 +113,16 @@ fn may_write(args: &ImportArgs) -> Result<(), CommandError> {
             return Err(CommandError::usage(format!("`{shown}` is already there"), help));
         }
     }
+    if !args.out.extension().is_some_and(|ending| ending == "jsonl" || ending == "ndjson") {
+        let what = format!("`{}` does not end in `.jsonl`", visible(&args.out.display().to_string()));
+        return Err(CommandError::usage(what, "a capture is JSON Lines, and is read as such by its ending"));
+    }
     Ok(())
+}
+
+/// Whether a file is what an import that was stopped has left.
+fn is_left_over(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "spool") && path.is_file() && traffic::is_spool(path)
 }
 
 /// Where the account of a capture goes.

@@ -87,6 +87,12 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
         },
     };
     let as_run = as_run(args);
+    if let (Some(from), Some(out)) = (&args.offline, &args.out)
+        && from.canonicalize().ok().is_some_and(|from| out.canonicalize().ok() == Some(from))
+    {
+        let what = format!("`{}` is the stored replay itself", shown(out));
+        return Err(CommandError::usage(what, "name another folder with `--out`"));
+    }
     let path = choose_folder(&as_run, &plan, "keep it aside by `--fresh`, or name another folder")?;
     let folder = Folder::take(&path).map_err(unusable)?;
     let servers = weights::start(&mut plan, args.quiet, world).inspect_err(|_| folder.leave_if_empty())?;
@@ -173,7 +179,8 @@ fn capture(args: &ReplayArgs) -> Result<Capture, CommandError> {
                 stamp.us
             }
         };
-        conditions.push(format!("(arrived_us is not none and arrived_us {sign} {at})"));
+        // Lines without a time stay, to be told of.
+        conditions.push(format!("(arrived_us is none or arrived_us {sign} {at})"));
     }
     let filter = (!conditions.is_empty()).then(|| conditions.join(" and "));
     Ok(Capture { path, shown, filter, times: args.times })

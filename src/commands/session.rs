@@ -182,12 +182,13 @@ pub fn timed(
 /// The place of a line in its conversation; `ends` has when the last answer of each conversation ended in the log.
 fn turn(row: &Row, conversation: &Arc<str>, pacing: Pacing, ends: &mut HashMap<Arc<str>, i64>, repeat: u32) -> Turn {
     let arrived = row.get("arrived_us").and_then(Value::as_i64);
-    let took = row.get("latency_ms").and_then(Value::as_f64).unwrap_or(0.0);
+    let took = row.get("latency_ms").and_then(Value::as_f64);
+    // Where the log does not say how long an answer took, nobody knows what was thought about after it.
     #[expect(clippy::cast_possible_truncation, reason = "a time to the microsecond")]
-    let end = arrived.map(|arrived| arrived.saturating_add((took * 1000.0) as i64));
+    let end = arrived.zip(took).map(|(arrived, took)| arrived.saturating_add((took * 1000.0) as i64));
     let before = match end {
         Some(end) => ends.insert(Arc::clone(conversation), end),
-        None => ends.get(conversation).copied(),
+        None => ends.remove(conversation),
     };
     let thought = arrived.zip(before).map_or(0, |(arrived, end)| arrived.saturating_sub(end).max(0));
     let thought = Duration::from_micros(thought.unsigned_abs());

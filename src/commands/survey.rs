@@ -119,6 +119,7 @@ impl Survey {
         let mut conversations = std::collections::HashSet::new();
         let (mut requests, mut span, mut made) = (0_u64, Duration::ZERO, 0);
         let (mut untimed, mut digested, mut foreign, mut back, mut cached) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
+        let is_cut = plan.suite.dataset.select.as_ref().is_some_and(|select| select.filter.is_some());
         let mut last = i64::MIN;
         let mut precisions: Vec<String> = Vec::new();
         for sample in plan.dataset.samples(&plan.selection) {
@@ -127,7 +128,8 @@ impl Survey {
             requests += 1;
             foreign += u64::from(word("evalctl") != Some(CaptureVersion::TEXT));
             cached += u64::from(sample.row.get("is_cached") == Some(&Value::Bool(true)));
-            if let Some(arrived) = sample.row.get("arrived_us").and_then(Value::as_i64) {
+            let arrived = sample.row.get("arrived_us").and_then(Value::as_i64);
+            if let Some(arrived) = arrived {
                 back += u64::from(arrived < last);
                 last = last.max(arrived);
             }
@@ -136,9 +138,9 @@ impl Survey {
             if let Some(cluster) = &sample.cluster {
                 conversations.insert(cluster.clone());
             }
-            match timetable.next(sample.row.get("arrived_us").and_then(Value::as_i64)) {
-                Some(due) => span = span.max(due),
-                None => untimed += 1,
+            match timetable.next(arrived) {
+                Some(due) if arrived.is_some() || !is_cut => span = span.max(due),
+                Some(_) | None => untimed += 1,
             }
             let precision = word("precision").unwrap_or("none");
             if !precisions.iter().any(|known| known == precision) {
@@ -162,6 +164,12 @@ impl Survey {
             return refuse(
                 format!("{digested} of {requests} lines hold digests in the place of texts: there is nothing to ask"),
                 "import the log without `--digest-only`",
+            );
+        }
+        if untimed > 0 && is_cut {
+            return refuse(
+                format!("{untimed} lines have no time, so that `--from` and `--to` cannot tell whether they are meant"),
+                "leave `--from` and `--to` out, or those lines",
             );
         }
         if untimed > 0 {

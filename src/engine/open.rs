@@ -47,6 +47,9 @@ pub struct Timed {
     pub turn: Option<Turn>,
 }
 
+/// A task with what is sent of its request.
+type Ready = (Timed, Bytes);
+
 /// A turn of a conversation that is not sent before the one before it has ended.
 #[derive(Debug, Clone)]
 pub struct Turn {
@@ -134,7 +137,6 @@ where
     T: Iterator<Item = Result<Timed, String>> + Send + 'static,
 {
     let shared = Shared::new(rules, events, stop);
-    let start = shared.rules.clock.now() + HEAD_START;
     let mut schedules = JoinSet::new();
     let mut feeders = Vec::new();
     let mut health = Vec::new();
@@ -143,15 +145,28 @@ where
         Host::Here => Duration::ZERO,
         Host::Threads => AWAKE,
     };
+    let mut fed = Vec::new();
     for (candidate, tasks) in lanes {
-        let seen = Arc::new(Mutex::new(Health::default()));
-        health.push((candidate.index, Arc::clone(&seen)));
         let (sender, ahead) = mpsc::channel(AHEAD);
         let feeding = Arc::clone(&shared);
         let provider = Arc::clone(&candidate.provider);
         feeders.push(tokio::task::spawn_blocking(move || feed(tasks, &*provider, &sender, &feeding)));
+        fed.push((candidate, None, ahead));
+    }
+    // The first may stand far back in the file: the time begins when all have theirs.
+    for (_, first, ahead) in &mut fed {
+        *first = tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => None,
+            first = ahead.recv() => first,
+        };
+    }
+    let start = shared.rules.clock.now() + HEAD_START;
+    for (candidate, first, ahead) in fed {
+        let seen = Arc::new(Mutex::new(Health::default()));
+        health.push((candidate.index, Arc::clone(&seen)));
         let lane = Arc::new(Lane::new(candidate, Arc::clone(&shared), true));
-        let kept = schedule(lane, ahead, start, how, awake, seen);
+        let kept = schedule(lane, (first, ahead), start, how, awake, seen);
         match host {
             Host::Here => drop(schedules.spawn(kept)),
             Host::Threads => {
@@ -194,7 +209,7 @@ async fn pulse(clock: Clock, seen: Arc<Mutex<Health>>) {
 }
 
 /// Reads and encodes tasks ahead of their time, off the thread that sends.
-fn feed<T>(tasks: T, provider: &dyn Provider, ahead: &mpsc::Sender<(Timed, Bytes)>, shared: &Shared)
+fn feed<T>(tasks: T, provider: &dyn Provider, ahead: &mpsc::Sender<Ready>, shared: &Shared)
 where
     T: Iterator<Item = Result<Timed, String>>,
 {
@@ -215,7 +230,7 @@ where
 /// Sends the tasks of one candidate at their times.
 async fn schedule(
     lane: Arc<Lane>,
-    mut ahead: mpsc::Receiver<(Timed, Bytes)>,
+    (mut first, mut ahead): (Option<Ready>, mpsc::Receiver<Ready>),
     start: Duration,
     how: Punctuality,
     awake: Duration,
@@ -233,7 +248,7 @@ async fn schedule(
         let next = tokio::select! {
             biased;
             () = stop.cancelled() => None,
-            next = ahead.recv() => next,
+            next = next(&mut first, &mut ahead) => next,
         };
         let Some((Timed { task, due, turn }, body)) = next else { break };
         let due = start + due;
@@ -253,6 +268,13 @@ async fn schedule(
     drop(ahead);
     while let Some(ended) = flights.join_next().await {
         note(ended, &lane.shared);
+    }
+}
+
+async fn next<T>(first: &mut Option<T>, ahead: &mut mpsc::Receiver<T>) -> Option<T> {
+    match first.take() {
+        Some(first) => Some(first),
+        None => ahead.recv().await,
     }
 }
 

@@ -9,7 +9,7 @@ use rust_decimal::prelude::ToPrimitive;
 
 use crate::frame::{CandidateFrame, RunFrame};
 use crate::price::{self, NoCost};
-use crate::types::{Account, Counts, FailureKind, Finish, Mark, Price, Record, Score, TokenSum, Usage};
+use crate::types::{Account, Counts, Failure, FailureKind, Finish, Mark, Price, Record, Score, TokenSum, Usage};
 
 /// A metric that a scorer makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,18 +105,23 @@ impl Facts {
         let failed = record.retried.iter().map(|attempt| &attempt.failure).chain(record.outcome.as_ref().err());
         let maybe_billed = failed.filter(|failure| failure.may_be_billed()).count() as u64;
         let (held_usd, is_open) = (record.held_usd, record.is_open);
+        let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
         let response = match &record.outcome {
             Ok(response) => response,
             Err(failure) => {
+                // Of a replay, what did not come in time took that long at least: without it, a service that stalls
+                // would look the faster for it.
+                let timed = record.timing.as_ref().zip(record.due);
+                let timed = timed.filter(|_| matches!(failure, Failure::Timeout { .. }));
                 return Facts {
                     failure: Some(failure.kind()),
                     is_open,
                     retries,
                     is_truncated: None,
-                    latency_ms: None,
+                    latency_ms: timed.map(|(timing, _)| ms(timing.done)),
                     ttft_ms: None,
                     tpot_ms: None,
-                    response_ms: None,
+                    response_ms: timed.map(|(timing, due)| ms((timing.sent + timing.done).saturating_sub(due))),
                     maybe_billed,
                     held_usd,
                     usage: Usage::default(),
@@ -127,7 +132,6 @@ impl Facts {
                 };
             }
         };
-        let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
         let timing = record.timing.as_ref();
         let first = timing.and_then(|timing| timing.chunks.first().copied());
         let tpot_ms = match (timing, first, response.usage.output_tokens) {

@@ -9,6 +9,9 @@ use crate::types::{Accounting, Failure, Punctual, Record, Spread, Stretch, Unsen
 /// A lag from which on latencies are not to be believed.
 const LONGEST_LAG_MS: f64 = 10.0;
 
+/// Share of requests dropped for being late from which on those that are left do not stand for all.
+const MOST_LATE: f64 = 0.01;
+
 /// Gaps closer than this are not told apart, in seconds: the timer goes by milliseconds.
 const SAME_GAP_S: f64 = 0.001;
 
@@ -125,6 +128,11 @@ impl Timekeeper {
         if let Some(p99) = lag.p99_ms.filter(|p99| *p99 > LONGEST_LAG_MS) {
             invalid
                 .push(format!("requests left late: 99th percentile of the lag {p99:.1} ms, over {LONGEST_LAG_MS} ms"));
+        }
+        let late = self.accounting.unsent.get(&Unsent::Late).copied().unwrap_or(0);
+        if late as f64 > MOST_LATE * self.accounting.planned as f64 {
+            let planned = self.accounting.planned;
+            invalid.push(format!("{late} of {planned} requests were dropped because they would have left late"));
         }
         if let Some(since) = not_open {
             let since = ms(since, start) / 1000.0;

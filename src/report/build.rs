@@ -55,7 +55,7 @@ pub fn build(front: Frontmatter, summary: &Summary, gates: &[GateSpec], judgemen
     let is_complete = summary.candidates.iter().all(|candidate| candidate.counts.dropped == 0);
     let verdict = gate::worst(judgements.iter().map(|judgement| judgement.verdict));
     let mut notes = front.notes;
-    notes.extend(notes_on(summary));
+    notes.extend(notes_on(summary, front.replay.is_some()));
     Report {
         format: FORMAT.to_owned(),
         suite: front.suite,
@@ -104,7 +104,7 @@ fn gate_report(judgement: &Judgement, gates: &[GateSpec], baseline: Option<&str>
 }
 
 /// What the figures themselves call for.
-fn notes_on(summary: &Summary) -> Vec<Note> {
+fn notes_on(summary: &Summary, is_replay: bool) -> Vec<Note> {
     let mut notes = Vec::new();
     for candidate in &summary.candidates {
         let counts = candidate.counts;
@@ -120,9 +120,11 @@ fn notes_on(summary: &Summary) -> Vec<Note> {
                     counts.tasks,
                     kinds.join(", ")
                 ),
-                advice: Some(
-                    "the reasons are in records.jsonl; `run --resume --retry-failed` asks these again".to_owned(),
-                ),
+                advice: Some(if is_replay {
+                    "the reasons are in records.jsonl".to_owned()
+                } else {
+                    "the reasons are in records.jsonl; `run --resume --retry-failed` asks these again".to_owned()
+                }),
             });
         }
         if counts.unscored > 0 {

@@ -40,7 +40,12 @@ fn dialect(shape: Shape) -> Box<dyn Dialect> {
 
 fn shape(fields: &Map<String, Value>) -> Option<Shape> {
     let is_list = |name: &str| fields.get(name).is_some_and(Value::is_array);
-    if is_list("choices") {
+    // What a model wrote may have such fields, too: services put objects into them.
+    let holds = |name: &str, within: &[&str]| {
+        let items = fields.get(name).and_then(Value::as_array);
+        items.is_some_and(|items| items.iter().all(|item| within.iter().any(|name| item.get(*name).is_some())))
+    };
+    if holds("choices", &["message", "delta", "text", "finish_reason"]) {
         return Some(Shape::Chat);
     }
     if is_list("output") && (fields.contains_key("object") || fields.contains_key("status")) {
@@ -49,7 +54,36 @@ fn shape(fields: &Map<String, Value>) -> Option<Shape> {
     if is_list("content") && fields.get("type").and_then(Value::as_str) == Some("message") {
         return Some(Shape::Anthropic);
     }
-    is_list("candidates").then_some(Shape::Gemini)
+    holds("candidates", &["content", "finishReason"]).then_some(Shape::Gemini)
+}
+
+/// Whether an object is nothing but what a service says of a failure.
+fn is_error(fields: &Map<String, Value>) -> bool {
+    const BESIDE: [&str; 9] =
+        ["error", "type", "code", "status", "status_code", "message", "request_id", "object", "param"];
+    let has = |name: &str| fields.get(name).is_some_and(|value| !value.is_null() && *value != Value::Bool(false));
+    has("error") && fields.keys().all(|name| BESIDE.contains(&name.as_str()))
+}
+
+/// Whether an object is a message in a shape that services and tracers have.
+fn is_message(fields: &Map<String, Value>) -> bool {
+    let says = ["content", "parts", "tool_calls", "function_call"].iter().any(|name| fields.contains_key(*name));
+    (fields.get("role").is_some_and(Value::is_string) || fields.contains_key("additional_kwargs")) && says
+        || fields.contains_key("parts") && fields.len() == 1
+}
+
+/// Whether a value holds messages, or parts of one.
+fn holds_messages(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => {
+            is_message(fields) || shape(fields).is_some() || fields.get("type").is_some_and(Value::is_string)
+        }
+        // LangChain has lists of lists of generations.
+        Value::Array(items) => items.last().is_some_and(|item| {
+            holds_messages(item) || ["message", "text"].iter().any(|name| item.get(*name).is_some())
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 /// The answer in a value: a body of a service, a message, a list of messages, or a text. `None` for what says nothing.
@@ -58,7 +92,9 @@ pub fn of_value(value: &Value) -> Option<Result<Response, Failure>> {
         Value::Null => None,
         Value::String(text) => {
             let inner = text.trim_start().starts_with('{').then(|| serde_json::from_str::<Value>(text).ok()).flatten();
-            match inner.as_ref().and_then(Value::as_object).filter(|fields| shape(fields).is_some()) {
+            let is_known =
+                |fields: &&Map<String, Value>| shape(fields).is_some() || is_error(fields) || is_message(fields);
+            match inner.as_ref().and_then(Value::as_object).filter(is_known) {
                 Some(fields) => of_object(fields),
                 None if text.is_empty() => None,
                 None => Some(Ok(Response { text: text.clone(), ..Response::default() })),
@@ -84,14 +120,15 @@ fn of_object(fields: &Map<String, Value>) -> Option<Result<Response, Failure>> {
         }
         return Some(dialect(shape).decode_body(&body).map(gathered));
     }
-    if let Some(error) = fields.get("error").filter(|error| !error.is_null() && **error != Value::Bool(false)) {
+    if let Some(error) = fields.get("error").filter(|_| is_error(fields)) {
         return Some(Err(Failure::Service { detail: message_of(error) }));
     }
-    if fields.contains_key("role") || fields.contains_key("parts") || fields.contains_key("additional_kwargs") {
+    if is_message(fields) {
         return of_messages(&[Value::Object(fields.clone())]);
     }
     if let Some(inner @ (Value::Object(_) | Value::Array(_))) =
         ["message", "messages", "content", "generations"].iter().find_map(|name| fields.get(*name))
+        && holds_messages(inner)
     {
         // Of a list of messages the last one is the answer.
         let last = match inner {
@@ -105,12 +142,31 @@ fn of_object(fields: &Map<String, Value>) -> Option<Result<Response, Failure>> {
         }
         return Some(answer);
     }
-    for name in ["text", "content", "completion", "output_text", "answer", "response"] {
-        if let Some(Value::String(text)) = fields.get(name) {
-            return Some(Ok(Response { text: text.clone(), ..Response::default() }));
-        }
+    const TEXTS: [&str; 6] = ["text", "content", "completion", "output_text", "answer", "response"];
+    const BESIDE: [&str; 14] = [
+        "role",
+        "type",
+        "id",
+        "model",
+        "object",
+        "created",
+        "created_at",
+        "usage",
+        "finish_reason",
+        "stop_reason",
+        "stop",
+        "done",
+        "done_reason",
+        "status",
+    ];
+    let mut texts = fields.iter().filter(|(name, _)| TEXTS.contains(&name.as_str()));
+    if let (Some((_, Value::String(text))), None) = (texts.next(), texts.next())
+        && fields.keys().all(|name| TEXTS.contains(&name.as_str()) || BESIDE.contains(&name.as_str()))
+    {
+        let finish = finish(fields);
+        return Some(Ok(Response { text: text.clone(), finish, ..Response::default() }));
     }
-    // What the application made of the answer.
+    // What the application made of the answer, or what the model said in JSON.
     Some(Ok(Response { text: Value::Object(fields.clone()).to_string(), ..Response::default() }))
 }
 

@@ -18,9 +18,10 @@ const WAITING: usize = 512 << 20;
 pub struct Batch {
     /// Requests whose answers have not come, in their order.
     asked: Vec<Option<(String, Vec<u8>)>>,
-    place: HashMap<String, usize>,
-    /// Answers whose requests have not come.
-    answered: HashMap<String, Vec<u8>>,
+    /// Where they are; `None` of ids that several have, as ids are a batch's own.
+    place: HashMap<String, Option<usize>>,
+    /// Answers whose requests have not come; `None` where there were several.
+    answered: HashMap<String, Option<Vec<u8>>>,
     bytes: usize,
 }
 
@@ -36,29 +37,8 @@ impl Importer for Batch {
         let is_answer = row.contains_key("response") || row.contains_key("error");
         let is_request = row.contains_key("body") || row.contains_key("params");
         match (is_answer, is_request) {
-            (true, _) => match self.place.remove(&id).and_then(|place| self.asked[place].take()) {
-                Some((id, request)) => {
-                    self.bytes = self.bytes.saturating_sub(request.len());
-                    out.push(Found::Not(Reason::Joined));
-                    out.push(joined(id, &request, Some(&row)));
-                }
-                None => self.wait(bytes.len(), out, |batch| {
-                    batch.answered.insert(id, bytes);
-                }),
-            },
-            (false, true) => match self.answered.remove(&id) {
-                Some(answer) => {
-                    self.bytes = self.bytes.saturating_sub(answer.len());
-                    let answer = serde_json::from_slice(&answer).ok();
-                    out.push(Found::Not(Reason::Joined));
-                    out.push(joined(id, &bytes, answer.as_ref()));
-                }
-                None => self.wait(bytes.len(), out, |batch| {
-                    // The same id twice: the first request has no answer to wait for any more.
-                    batch.place.insert(id.clone(), batch.asked.len());
-                    batch.asked.push(Some((id, bytes)));
-                }),
-            },
+            (true, _) => self.answer(id, &row, bytes, out),
+            (false, true) => self.request(id, bytes, out),
             (false, false) => out.push(Found::Not(Reason::OtherKind)),
         }
     }
@@ -68,9 +48,56 @@ impl Importer for Batch {
             self.give_up(out);
         }
     }
+
+    fn joins(&self) -> bool {
+        true
+    }
 }
 
 impl Batch {
+    fn answer(&mut self, id: String, row: &Map<String, Value>, bytes: Vec<u8>, out: &mut Vec<Found>) {
+        match self.place.get(&id).copied() {
+            Some(Some(place)) => {
+                self.place.remove(&id);
+                let Some((id, request)) = self.asked[place].take() else { return };
+                self.bytes = self.bytes.saturating_sub(request.len());
+                out.push(Found::Not(Reason::Joined));
+                out.push(joined(id, &request, Some(row)));
+            }
+            Some(None) => out.push(Found::Not(Reason::Ambiguous)),
+            None => match self.answered.get_mut(&id) {
+                Some(known) => {
+                    let before = known.take();
+                    self.bytes -= before.as_ref().map_or(0, Vec::len);
+                    out.extend(before.map(|_| Found::Not(Reason::Ambiguous)));
+                    out.push(Found::Not(Reason::Ambiguous));
+                }
+                None => self.wait(bytes.len(), out, |batch| {
+                    batch.answered.insert(id, Some(bytes));
+                }),
+            },
+        }
+    }
+
+    fn request(&mut self, id: String, bytes: Vec<u8>, out: &mut Vec<Found>) {
+        match self.answered.get_mut(&id).map(Option::take) {
+            Some(Some(answer)) => {
+                self.answered.remove(&id);
+                self.bytes = self.bytes.saturating_sub(answer.len());
+                let answer = serde_json::from_slice(&answer).ok();
+                out.push(Found::Not(Reason::Joined));
+                out.push(joined(id, &bytes, answer.as_ref()));
+            }
+            // Which of the answers is its own, nobody can tell.
+            Some(None) => out.push(joined(id, &bytes, None)),
+            None => self.wait(bytes.len(), out, |batch| {
+                let place = batch.asked.len();
+                batch.place.entry(id.clone()).and_modify(|place| *place = None).or_insert(Some(place));
+                batch.asked.push(Some((id, bytes)));
+            }),
+        }
+    }
+
     fn wait(&mut self, bytes: usize, out: &mut Vec<Found>, put: impl FnOnce(&mut Batch)) {
         if self.bytes + bytes > WAITING {
             self.give_up(out);
@@ -84,7 +111,7 @@ impl Batch {
         for (id, request) in self.asked.drain(..).flatten() {
             out.push(joined(id, &request, None));
         }
-        out.extend(self.answered.drain().map(|_| Found::Not(Reason::NoBody)));
+        out.extend(self.answered.drain().filter_map(|(_, answer)| answer).map(|_| Found::Not(Reason::NoBody)));
         self.place.clear();
         self.bytes = 0;
     }

@@ -11,21 +11,22 @@ use crate::traffic::request;
 use crate::traffic::time::{self, Zone};
 
 const ASKS: [&str; 4] = ["messages", "contents", "prompt", "input"];
+/// Those that name the beginning first: a plain stamp may be when the line was written.
 const TIMES: [&str; 14] = [
+    "start_time",
+    "startTime",
+    "started_at",
+    "request_time",
+    "requested_at",
+    "arrived_at",
+    "arrived",
     "timestamp",
     "created_at",
+    "createdAt",
     "created",
     "time",
     "ts",
-    "start_time",
-    "startTime",
-    "arrived",
-    "arrived_at",
-    "request_time",
-    "requested_at",
-    "started_at",
     "date",
-    "createdAt",
 ];
 const ENDS: [&str; 5] = ["end_time", "endTime", "ended_at", "completed_at", "finished_at"];
 
@@ -57,10 +58,15 @@ fn parts(row: &Map<String, Value>) -> (Option<Value>, Option<Value>) {
     // A logged HTTP request has its body one level down.
     let nested = nested.map(|value| value.get("body").filter(|body| !is_blank(body)).map(opened).unwrap_or(value));
     let body = nested.or_else(|| first(row, &ASKS).map(|_| Value::Object(row.clone())));
-    let answer = first(row, &["response", "response_body", "answer", "completion", "output", "reply"]).map(opened);
-    let answer = answer.map(|value| match value.get("body") {
-        Some(body) if !is_blank(body) => opened(body),
-        _ => value,
+    let answer = first(row, &["response", "response_body", "answer", "completion", "output", "reply"]);
+    // A logged HTTP answer has its body one level down. What a model said may be JSON: that stays the text it is.
+    let answer = answer.map(|value| {
+        let of_http = opened(value);
+        let is_http = ["status", "status_code", "headers"].iter().any(|name| of_http.get(*name).is_some());
+        match of_http.get("body").filter(|body| is_http && !is_blank(body)) {
+            Some(body) => body.clone(),
+            None => value.clone(),
+        }
     });
     (body, answer)
 }
@@ -108,7 +114,10 @@ fn chat(row: &Map<String, Value>, zone: Zone) -> Option<Found> {
         first(row, &ENDS).and_then(|value| time::stamp(value, zone)),
     );
     account(row, &mut draft);
-    let status = first(row, &["status", "status_code", "response_status"]).and_then(Value::as_u64);
+    let status = first(row, &["status", "status_code", "response_status"]);
+    let number = |status: &Value| status.as_u64().or_else(|| status.as_str()?.trim().parse().ok());
+    // Other numbers are of something else: 0 for all is well, 1 for not.
+    let status = status.and_then(number).filter(|status| (100..600).contains(status));
     draft.exchange.status = status.and_then(|status| u16::try_from(status).ok());
     let error = first(row, &["error", "exception", "error_message"]).filter(|error| **error != Value::Bool(false));
     let bytes = said.as_ref().map(|said| said.as_str().map_or_else(|| said.to_string(), str::to_owned));

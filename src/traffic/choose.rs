@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
+
 use crate::dataset::select::draw;
 use crate::types::{Content, Exchange, Message, Role};
 use crate::util::digest::Digest;
@@ -47,7 +49,8 @@ impl Stratum {
             Stratum::Model => exchange.model.clone().unwrap_or_default(),
             Stratum::Length => {
                 let counted = exchange.answer.as_ref().and_then(|answer| answer.usage.input_tokens);
-                let tokens = counted.unwrap_or_else(|| texts(exchange).map(str::len).sum::<usize>() as u64 / 4);
+                let tokens =
+                    counted.unwrap_or_else(|| asked(&exchange.messages).map(str::len).sum::<usize>() as u64 / 4);
                 (tokens.max(1).ilog2() / 2).to_string()
             }
             Stratum::Tools => {
@@ -85,12 +88,22 @@ impl Folds {
     /// # Errors
     /// The number that the text itself has now, as it is like none before it.
     pub fn look(&mut self, text: &str) -> Result<usize, usize> {
+        self.look_beside(text, 0)
+    }
+
+    /// The same, of a text with something beside it that is no text (pictures, calls of tools), as a digest: texts fold
+    /// only where that is the same.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn look_beside(&mut self, text: &str, beside: u64) -> Result<usize, usize> {
         let signature = signature(text);
         let bands: Vec<(u8, u64)> = signature
             .chunks(BAND)
             .enumerate()
             .map(|(band, values)| {
-                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                let values = values.iter().flat_map(|value| value.to_le_bytes());
+                let bytes: Vec<u8> = values.chain(beside.to_le_bytes()).collect();
                 (u8::try_from(band).unwrap_or(u8::MAX), Digest::of(&bytes).low64())
             })
             .collect();
@@ -139,7 +152,8 @@ impl Chooser {
         let place = self.seen;
         self.seen += 1;
         self.duplicates.push(0);
-        if let Ok(other) = self.folds.look(&texts(exchange).collect::<Vec<_>>().join("\n")) {
+        let text = asked(&exchange.messages).collect::<Vec<_>>().join("\n");
+        if let Ok(other) = self.folds.look_beside(&text, beside(&exchange.messages)) {
             self.duplicates[self.kept[other].0] += 1;
             self.folded += 1;
             return;
@@ -163,8 +177,19 @@ impl Chooser {
     }
 }
 
-fn texts(exchange: &Exchange) -> impl Iterator<Item = &str> {
-    asked(&exchange.messages)
+/// Digest of what a question holds beside its texts; 0 for nothing.
+fn beside(messages: &[Message]) -> u64 {
+    let mut others = Vec::new();
+    for message in messages {
+        if let Content::Parts(parts) = &message.content {
+            others.extend(parts.iter().filter(|part| part.get("text").is_none()).map(Value::to_string));
+        }
+        others.extend(message.more.get("tool_calls").and_then(Value::as_array).into_iter().flatten().map(|call| {
+            // Ids differ from one time to the next.
+            call.get("function").unwrap_or(call).to_string()
+        }));
+    }
+    if others.is_empty() { 0 } else { Digest::of(others.join("\0").as_bytes()).low64() }
 }
 
 /// The texts of a question, without the instructions that all questions of an application share.

@@ -20,6 +20,11 @@ pub trait Importer {
 
     /// Called when a file ends, with whatever still waits for its other half; `is_last` for the last file.
     fn end(&mut self, _is_last: bool, _out: &mut Vec<Found>) {}
+
+    /// Whether rows wait for others, also of other files: then each value of a file is one row, whenever it is told.
+    fn joins(&self) -> bool {
+        false
+    }
 }
 
 /// What became of a row.

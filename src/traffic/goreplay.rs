@@ -77,8 +77,13 @@ impl Importer for GoReplay {
         }
     }
 
-    fn end(&mut self, _is_last: bool, out: &mut Vec<Found>) {
-        while self.oldest(out) {}
+    /// A recorder begins a new file in the middle of the traffic: answers may stand in the next one.
+    fn end(&mut self, is_last: bool, out: &mut Vec<Found>) {
+        while is_last && self.oldest(out) {}
+    }
+
+    fn joins(&self) -> bool {
+        true
     }
 }
 

@@ -72,8 +72,7 @@ impl Langfuse {
         let metadata = first(row, &["metadata"]).map(opened).unwrap_or_default();
         let attributes = metadata.get("attributes").map(opened);
         let attributes = attributes.as_ref().and_then(Value::as_object);
-        let input = first(row, &["input"]).map(opened);
-        if !ask(&mut draft, attributes, input.as_ref()) {
+        if !ask(&mut draft, attributes, first(row, &["input"])) {
             return Found::Not(Reason::NoBody);
         }
         params(row, &mut draft);
@@ -103,7 +102,7 @@ impl Langfuse {
             let detail = said.unwrap_or_else(|| "the log gives no reason".to_owned());
             draft.outcome(Some(Err(Failure::Service { detail })));
         } else {
-            draft.outcome(first(row, &["output"]).map(opened).and_then(|output| answer::of_value(&output)));
+            draft.outcome(first(row, &["output"]).and_then(answer::of_value));
         }
         if let Some(usage) = first(row, &["usageDetails", "usage_details", "usage"]).map(opened) {
             draft.usage(&usage);
@@ -124,15 +123,14 @@ fn ask(draft: &mut Draft, attributes: Option<&Map<String, Value>>, input: Option
             if !tools.is_empty() {
                 draft.exchange.tools = Some(Value::Array(tools));
             }
-            if let Some(body) = input.filter(|body| body.is_object()) {
-                draft.exchange.body = Some(body.clone());
-            }
+            draft.exchange.body = input.map(opened).filter(Value::is_object);
             return true;
         }
     }
     let Some(input) = input else { return false };
-    if input.is_object() && draft.request(input) {
-        draft.exchange.body = Some(input.clone());
+    let body = opened(input);
+    if body.as_object().is_some_and(request::is_body) && draft.request(&body) {
+        draft.exchange.body = Some(body);
         return true;
     }
     draft.conversation(messages::read(input))

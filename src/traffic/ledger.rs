@@ -29,6 +29,8 @@ pub enum Reason {
     NoBody,
     /// It belongs to another row: the answer to its request, the parts of a page.
     Joined,
+    /// It is the answer to one of several requests that have the same id, or one of several answers to one.
+    Ambiguous,
     /// It says the same as one that was kept, or nearly so.
     NearDuplicate,
     /// It was not drawn.
@@ -86,6 +88,7 @@ impl Reason {
             Reason::OtherKind => "no row of this kind of log",
             Reason::OtherCall => "no call of a model (a span, a tool, an embedding, …)",
             Reason::NoBody => "no request body",
+            Reason::Ambiguous => "an answer by an id that several have: import each batch by itself",
             Reason::Joined => "joined to another row (an answer to its request)",
             Reason::NearDuplicate => "near-duplicate, folded",
             Reason::NotDrawn => "not drawn by --sample",
@@ -172,9 +175,6 @@ impl Ledger {
     pub fn drop_row(&mut self, reason: Reason) {
         self.rows_read += 1;
         *self.not_kept.entry(reason).or_default() += 1;
-        if let Some(file) = self.files.last_mut() {
-            file.rows += 1;
-        }
     }
 
     /// Counts a row that is one, with what must be known of it.
@@ -184,8 +184,12 @@ impl Ledger {
         for mark in marks {
             *self.partly.entry(mark).or_default() += 1;
         }
+    }
+
+    /// Counts rows of the file that is being read.
+    pub fn of_file(&mut self, rows: u64) {
         if let Some(file) = self.files.last_mut() {
-            file.rows += 1;
+            file.rows += rows;
         }
     }
 
@@ -215,6 +219,7 @@ mod tests {
         ledger.keep_row([Mark::NoTime, Mark::Failed]);
         ledger.keep_row([]);
         ledger.drop_row(Reason::NoBody);
+        ledger.of_file(3);
         assert!(ledger.adds_up());
         ledger.leave_out(Reason::NotDrawn, 1);
         assert!(ledger.adds_up());

@@ -87,15 +87,17 @@ fn call(row: &Map<String, Value>, zone: Zone) -> Found {
     if draft.exchange.is_streamed == Some(true) {
         draft.first_token(first_token);
     }
-    draft.exchange.cost_usd = money(first(row, &["response_cost", "spend"]));
     draft.exchange.is_cached = truth(row.get("cache_hit")) == Some(true);
+    // It writes 0 for what it has no price of.
+    let cost = money(first(row, &["response_cost", "spend"]));
+    draft.exchange.cost_usd = cost.filter(|cost| !cost.is_zero() || draft.exchange.is_cached);
     for name in ["custom_llm_provider", "model_group", "call_type"] {
         draft.tag(name, row.get(name));
     }
     if row.get("status").and_then(Value::as_str) == Some("failure") {
         draft.outcome(Some(Err(failure(row, &metadata))));
     } else {
-        draft.outcome(first(row, &["response"]).map(opened).and_then(|response| answer::of_value(&response)));
+        draft.outcome(first(row, &["response"]).and_then(answer::of_value));
     }
     draft.usage(&Value::Object(row.clone()));
     draft.found()

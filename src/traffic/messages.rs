@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use crate::traffic::request;
 use crate::types::{Content, Message, Response, Role, ToolCall};
 
 /// Messages, and what was found beside them.
@@ -33,20 +34,17 @@ fn all(value: &Value, read: &mut Read, depth: u32) {
         Value::String(text) if text.trim().is_empty() => {}
         Value::String(text) => {
             let inner = text.trim_start().starts_with(['[', '{']).then(|| serde_json::from_str::<Value>(text).ok());
-            match inner.flatten().filter(|_| depth > 0) {
-                Some(inner) => {
-                    let before = read.messages.len();
-                    all(&inner, read, depth - 1);
-                    if read.messages.len() == before {
-                        read.messages.push(text_message(Role::User, text.clone()));
-                    }
-                }
+            // What somebody asks may be JSON itself: only a conversation in a text is opened.
+            match inner.flatten().filter(|inner| depth > 0 && is_conversation(inner, depth)) {
+                Some(inner) => all(&inner, read, depth - 1),
                 None => of_text(text, read),
             }
         }
         Value::Array(items) => items.iter().for_each(|item| one(item, read, depth)),
         Value::Object(fields) => {
-            let inner = ["messages", "contents", "input", "prompt"].iter().find_map(|name| fields.get(*name));
+            let inner = asked(fields).filter(|_| request::is_body(fields)).map(|(_, inner)| inner);
+            let is_part = |name: &String| ["role", "type", "content", "parts", "name", "id"].contains(&name.as_str());
+            let is_message = is_conversation(value, 0) || fields.keys().all(is_part);
             match inner.filter(|_| depth > 0 && !fields.contains_key("role")) {
                 Some(inner) => {
                     if let Some(system) = ["system", "system_instruction", "systemInstruction", "instructions"]
@@ -57,10 +55,52 @@ fn all(value: &Value, read: &mut Read, depth: u32) {
                     }
                     all(inner, read, depth - 1);
                 }
-                None => one(value, read, depth),
+                None if is_message => one(value, read, depth),
+                // What an application was given, before it made a question of it.
+                None => {
+                    read.is_lossy = true;
+                    read.messages.push(text_message(Role::User, value.to_string()));
+                }
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Where a body holds its conversation, and under which name.
+pub fn asked(fields: &Map<String, Value>) -> Option<(&'static str, &Value)> {
+    ["messages", "contents", "input", "prompt"].into_iter().find_map(|name| Some((name, fields.get(name)?)))
+}
+
+/// Whether a value is a conversation in a shape that services have: messages or items of which each says what it is, or
+/// an object that holds them.
+fn is_conversation(value: &Value, depth: u32) -> bool {
+    let is_item = |item: &Value| {
+        let has = |name: &str| item.get(name).is_some();
+        let is_typed = item.get("type").and_then(Value::as_str).is_some_and(|kind| {
+            role(kind).is_some() || kind.starts_with("function_call") || kind.starts_with("custom_tool_call")
+        });
+        (item.get("role").is_some_and(Value::is_string) || is_typed)
+            && ["content", "parts", "tool_calls", "arguments", "output"].into_iter().any(has)
+    };
+    match value {
+        Value::Array(items) => !items.is_empty() && items.iter().flat_map(flat).all(is_item),
+        Value::Object(fields) => {
+            let held = ["messages", "contents"].iter().find_map(|name| fields.get(*name));
+            is_item(value) || depth > 0 && held.is_some_and(|held| is_conversation(held, depth - 1))
+        }
+        Value::String(text) => {
+            depth > 0 && serde_json::from_str(text).is_ok_and(|inner: Value| is_conversation(&inner, depth - 1))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// LangChain puts conversations into lists of their own.
+fn flat(item: &Value) -> &[Value] {
+    match item {
+        Value::Array(items) => items,
+        other => std::slice::from_ref(other),
     }
 }
 

@@ -35,3 +35,4 @@ pub use choose::{Folds, Stratum, asked};
 pub use kind::Kind;
 pub use own::Captured;
 pub use pass::{Import, ImportError, Sample, beside, import, spool_of};
+pub use sort::is_spool;

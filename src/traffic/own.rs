@@ -77,6 +77,8 @@ impl Importer for Own {
 }
 
 fn again(value: Value) -> Found {
+    // What `--promote` adds for a person has no place in a capture.
+    let is_promoted = ["promoted", "reference"].iter().any(|name| value.get(*name).is_some_and(|own| !own.is_null()));
     let Ok(mut exchange) = serde_json::from_value::<Exchange>(value) else { return Found::Not(Reason::OtherKind) };
     let precision = exchange.precision;
     let arrived = exchange.arrived_us.map(|us| Stamp { us, precision, offset_min: Some(0) });
@@ -84,6 +86,7 @@ fn again(value: Value) -> Found {
     if exchange.conversation == exchange.id {
         exchange.conversation.clear();
     }
-    let marks = if exchange.texts == Texts::Made { vec![Mark::TextMade] } else { Vec::new() };
+    let marks = [(exchange.texts == Texts::Made, Mark::TextMade), (is_promoted, Mark::PartsLost)];
+    let marks = marks.into_iter().filter(|(is_so, _)| *is_so).map(|(_, mark)| mark).collect();
     Draft { exchange, marks, arrived }.found()
 }

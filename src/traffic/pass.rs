@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::traffic::choose::{Chooser, Stratum};
@@ -144,9 +145,11 @@ pub fn import(import: &Import, redactor: &mut Redactor) -> Result<Ledger, Import
                 pass.remove_fields(value);
             }
             importer.take(piece, &mut found);
+            pass.ledger.of_file(if importer.joins() { 1 } else { found.len() as u64 });
             pass.take(std::mem::take(&mut found), row, kind, path).map_err(written)?;
         }
         importer.end(index + 1 == import.files.len(), &mut found);
+        pass.ledger.of_file(if importer.joins() { 0 } else { found.len() as u64 });
         pass.take(found, 0, kind, path).map_err(written)?;
     }
     pass.finish()
@@ -298,6 +301,13 @@ impl Pass<'_> {
         let counts = self.redactor.exchange(&mut value, &conversation, is_alone);
         if counts.is_empty() {
             return Ok(serde_json::to_vec(&value)?);
+        }
+        if self.redactor.has_own()
+            && let Err(error) = Exchange::deserialize(&value)
+        {
+            let CaptureSource { file, row, .. } = &exchange.source;
+            let said = format!("a pattern of --redact-file takes away what makes row {row} of `{file}` one: {error}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, said));
         }
         self.ledger.redacted += 1;
         for (rule, count) in &counts {

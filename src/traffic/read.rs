@@ -16,6 +16,9 @@ use crate::traffic::ledger::Reason;
 /// How much of a file is looked at to see what it is, and how much is read at once.
 const CHUNK: usize = 256 << 10;
 
+/// The longest first row by which a kind is recognised.
+const HEAD: usize = 8 << 20;
+
 /// What stands between the blocks of a GoReplay file.
 pub const GOREPLAY_SEPARATOR: &str = "\n🐵🙈🙉\n";
 
@@ -89,8 +92,17 @@ impl Opened {
         };
         // What can be read before a break is read.
         let mut head = Vec::with_capacity(CHUNK);
-        if let Err(error) = rest.by_ref().take(CHUNK as u64).read_to_end(&mut head) {
-            rest = Box::new(Broken(Some(error)));
+        loop {
+            let before = head.len();
+            if let Err(error) = rest.by_ref().take(CHUNK as u64).read_to_end(&mut head) {
+                rest = Box::new(Broken(Some(error)));
+                break;
+            }
+            // The first row is seen whole, if it is not too long.
+            let is_row = head.starts_with(b"{") && memchr(b'\n', &head).is_none();
+            if !is_row || head.len() - before < CHUNK || head.len() >= HEAD {
+                break;
+            }
         }
         if head.starts_with(BOM) {
             head.drain(..BOM.len());
@@ -103,7 +115,7 @@ impl Opened {
         Opened { head: head.to_vec(), rest: Box::new(io::empty()), path: PathBuf::new() }
     }
 
-    /// Its beginning, at most a quarter of a megabyte.
+    /// Its beginning: a quarter of a megabyte, or as much more as the first row has, to [`HEAD`].
     pub fn head(&self) -> &[u8] {
         &self.head
     }
@@ -351,9 +363,9 @@ impl Cutter {
     }
 
     /// A value: from its first bracket to the one that closes it. Lists at the top are opened, so that their items are
-    /// the values; what stands between values is passed over.
+    /// the values, also those without brackets.
     fn value(&mut self) -> io::Result<Option<Found>> {
-        let (mut depth, mut is_text, mut is_escaped) = (0_u32, false, false);
+        let (mut depth, mut is_text, mut is_escaped, mut is_bare) = (0_u32, false, false, false);
         let mut found: Found = Ok(());
         while self.fill()? {
             let (start, end) = (self.start, self.end);
@@ -370,9 +382,19 @@ impl Cutter {
                     }
                     continue;
                 }
+                if is_bare && (byte.is_ascii_whitespace() || matches!(byte, b',' | b']' | b'}')) {
+                    stop = Some(at);
+                    break;
+                }
                 match byte {
-                    b'"' if depth > 0 => is_text = true,
-                    b'{' => {
+                    b'"' | b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' if depth == 0 => {
+                        if !is_bare {
+                            begin = at;
+                        }
+                        (is_bare, is_text) = (true, byte == b'"');
+                    }
+                    b'"' => is_text = true,
+                    b'{' if !is_bare => {
                         if depth == 0 {
                             begin = at;
                         }
@@ -389,7 +411,7 @@ impl Cutter {
                     _ => {}
                 }
             }
-            if depth > 0 || stop.is_some() {
+            if depth > 0 || is_bare || stop.is_some() {
                 let taken = self.take(begin..stop.unwrap_or(end));
                 found = found.and(taken);
             }
@@ -399,7 +421,7 @@ impl Cutter {
             }
         }
         self.is_whole = false;
-        Ok((depth > 0).then_some(found))
+        Ok((depth > 0 || is_bare).then_some(found))
     }
 
     fn block(&mut self) -> io::Result<Option<Found>> {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::traffic::messages::{self, Read};
-use crate::types::{Exchange, Params};
+use crate::types::{Exchange, Params, Role};
 
 /// Fields by which services know parameters, under whatever name.
 pub const SAMPLING: [&str; 14] = [
@@ -83,15 +83,49 @@ pub fn fill(body: &Value, exchange: &mut Exchange) -> Option<bool> {
     Some(is_lossy)
 }
 
+/// Whether an object is the body of a request, rather than what an application was given: it holds messages, or a text
+/// and nothing beside it that services do not know.
+pub fn is_body(fields: &Map<String, Value>) -> bool {
+    const MORE: [&str; 12] = [
+        "config",
+        "generationConfig",
+        "generation_config",
+        "n",
+        "parallel_tool_calls",
+        "logprobs",
+        "top_logprobs",
+        "text",
+        "reasoning",
+        "system_instruction",
+        "systemInstruction",
+        "suffix",
+    ];
+    let is_known =
+        |name: &String| [&SAMPLING[..], &NOT_ASKED, &MORE].iter().any(|names| names.contains(&name.as_str()));
+    match messages::asked(fields) {
+        Some(("messages" | "contents", _)) => true,
+        Some(_) => fields.keys().all(is_known),
+        None => false,
+    }
+}
+
 fn conversation(fields: &Map<String, Value>) -> Option<Read> {
-    let said = ["messages", "contents", "input", "prompt"].iter().find_map(|name| fields.get(*name))?;
+    let (name, said) = messages::asked(fields)?;
     let mut read = Read::default();
     let apart = ["system", "system_instruction", "systemInstruction", "instructions"];
     let apart = apart.iter().find_map(|name| fields.get(*name).or_else(|| fields.get("config")?.get(*name)));
     if let Some(apart) = apart {
         messages::instructions(apart, &mut read);
     }
-    let inner = messages::read(said)?;
+    let inner = match said {
+        // As it stands: what somebody asks may look like anything.
+        Value::String(text) if matches!(name, "input" | "prompt") && !text.trim().is_empty() => {
+            Read { messages: vec![messages::text_message(Role::User, text.clone())], ..Read::default() }
+        }
+        other => messages::read(other)?,
+    };
+    // Several prompts in one request are several questions.
+    read.is_lossy |= name == "prompt" && said.as_array().is_some_and(|prompts| prompts.len() > 1);
     read.messages.extend(inner.messages);
     read.tools = inner.tools;
     read.is_lossy |= inner.is_lossy;

@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -74,6 +74,13 @@ impl Turns {
         out.write_all(b"\n")?;
         Ok((HEAD.len() + number.len() + line.len() - end + 1) as u64)
     }
+}
+
+/// Whether a file holds the lines of an import, or nothing.
+pub fn is_spool(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let is_read = File::open(path).and_then(|file| file.take(HEAD.len() as u64).read_to_end(&mut head)).is_ok();
+    is_read && HEAD.as_bytes().starts_with(&head)
 }
 
 fn key(line: &[u8]) -> io::Result<Key<'_>> {

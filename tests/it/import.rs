@@ -564,6 +564,11 @@ fn what_cannot_be_imported_is_refused_with_what_to_do() {
         assert_eq!(folder.read(beside), "mine");
         std::fs::remove_file(folder.path().join(beside)).unwrap();
     }
+    refused(&folder, &["import", "chat", "chat.jsonl", "--out", "n.cap"], 2, &["does not end in `.jsonl`"]);
+    // What an import that was stopped has left is in nobody's way.
+    folder.write("n.jsonl.spool", "{\"evalctl\":\"capture/1\",\"turn\":1,\"id\":\"a\"");
+    folder.run(&["import", "chat", "chat.jsonl", "--out", "n.jsonl"]).expect(0);
+    assert!(!folder.path().join("n.jsonl.spool").exists());
     folder.write("fields.txt", "/body/user\n");
     folder.write("log.gor", "1 a 1760000000000000000 0\nPOST /v1/chat/completions HTTP/1.1\r\n\r\n{}");
     let with_fields = ["goreplay", "log.gor", "--redact-file", "fields.txt"];
@@ -617,6 +622,159 @@ fn a_first_token_after_the_end_is_left_out() {
     let (lines, ledger) = import(&folder, "capture", "log.jsonl", &[]);
     assert_eq!((&lines[0]["ttft_ms"], &lines[1]["ttft_ms"]), (&json!(10.5), &Value::Null));
     assert_eq!(ledger["partly"]["first_token_late"], 1);
+}
+
+#[test]
+fn what_is_ours_stays_under_any_pattern() {
+    let folder = Folder::new();
+    let row = json!({"id": 12345, "timestamp": "2026-03-01T10:00:00Z", "status": 200,
+        "request": {"model": "m", "max_tokens": 12345, "seed": 12345, "messages": [
+            {"role": "user", "content": "Employee 12345 asks for user 54321."}]},
+        "response": {"choices": [{"message": {"role": "assistant", "content": "user 12345"}, "finish_reason": "stop",
+            "logprobs": {"content": [{"token": "user", "logprob": -0.1}, {"token": " 12", "logprob": -0.1},
+                {"token": "345", "logprob": -0.1}]}}],
+            "usage": {"prompt_tokens": 12345, "completion_tokens": 54321}}});
+    folder.write("log.jsonl", jsonl(&[row.clone(), row]));
+    folder.write("rules.txt", "employee: \\b\\d{5}\\b\nwho: user\n");
+    let (lines, ledger) = import(&folder, "chat", "log.jsonl", &["--redact-file", "rules.txt"]);
+    assert_eq!(ledger["kept"], 2);
+    let line = &lines[0];
+    assert_eq!(
+        line["messages"][0],
+        json!({"role": "user", "content": "Employee [EMPLOYEE_1] asks for [WHO_1] [EMPLOYEE_2]."})
+    );
+    assert_eq!((&line["params"]["max_output_tokens"], &line["params"]["seed"]), (&json!(12345), &json!(12345)));
+    assert_eq!(line["answer"]["usage"]["input_tokens"], 12345);
+    assert_eq!((&line["answer"]["text"], &line["answer"]["logprobs"]), (&json!("[WHO_1] [EMPLOYEE_1]"), &Value::Null));
+    folder.run(&["import", "capture", "out.jsonl", "--out", "again.jsonl", "--sample", "1"]).expect(0);
+    // Tokens of a text in which there is nothing to find are no secrets.
+    let (lines, ledger) = import(&folder, "chat", "log.jsonl", &["--redact", "secrets"]);
+    assert_eq!((&ledger["redacted"], lines[0]["answer"]["logprobs"].as_array().map(Vec::len)), (&json!(0), Some(3)));
+}
+
+#[test]
+fn questions_and_answers_that_are_json_stay_as_they_are() {
+    let folder = Folder::new();
+    let row = |input: &str, answer: Value| json!({"timestamp": "2026-03-01T10:00:00Z", "request": {"model": "m", "input": input}, "response": answer});
+    let asked = [
+        r#"{"task":"classify the mood","input":"I am angry"}"#,
+        r#"{"content":"Guten Tag","translate_to":"fr"}"#,
+        r#"["apple","pear"]"#,
+        "user: so\nsystem: it goes",
+    ];
+    let said = [
+        r#"{"answer":"42","text":"why"}"#,
+        r#"{"label":"refund","text":"I want it back"}"#,
+        r#"{"error":"no such order","action":"escalate"}"#,
+        r#"{"choices":["a","b"],"best":"a"}"#,
+    ];
+    let rows: Vec<Value> = asked.iter().zip(said).map(|(asked, said)| row(asked, json!(said))).collect();
+    folder.write("log.jsonl", jsonl(&rows));
+    let (lines, ledger) = import(&folder, "chat", "log.jsonl", &[]);
+    for (line, (asked, said)) in lines.iter().zip(asked.iter().zip(said)) {
+        assert_eq!(line["messages"], json!([{"role": "user", "content": asked}]));
+        assert_eq!((&line["answer"]["text"], &line["failure"]), (&json!(said), &Value::Null));
+    }
+    assert_eq!(ledger["partly"].get("parts_lost"), None);
+    // The same where a tracer has opened them, or written them as text.
+    let observation = |input: Value, output: Value| {
+        json!({"id": "o", "type": "GENERATION", "traceId": "t", "startTime": "2026-03-01T10:00:00Z",
+        "endTime": "2026-03-01T10:00:01Z", "input": input, "output": output})
+    };
+    let rows = [
+        observation(json!(asked[0]), json!(said[1])),
+        observation(json!({"task": "classify", "input": "x"}), json!({"label": "refund", "text": "back"})),
+        observation(json!(r#"[{"role":"user","content":"hi"}]"#), json!(r#"{"role":"assistant","content":"yes"}"#)),
+        observation(json!({"messages": [{"role": "user", "content": "hi"}]}), json!({"content": "c", "label": "L"})),
+        observation(json!([{"role": "user", "content": "hi"}]), json!({"error": {"message": "busy"}})),
+    ];
+    folder.write("log.jsonl", jsonl(&rows));
+    let (lines, _) = import(&folder, "langfuse", "log.jsonl", &[]);
+    let asked: Vec<&Value> = lines.iter().map(|line| &line["messages"][0]["content"]).collect();
+    let first = json!(r#"{"task":"classify the mood","input":"I am angry"}"#);
+    assert_eq!(asked, [&first, &json!(r#"{"task":"classify","input":"x"}"#), &json!("hi"), &json!("hi"), &json!("hi")]);
+    let said: Vec<&Value> = lines.iter().map(|line| &line["answer"]["text"]).collect();
+    let second = json!(r#"{"label":"refund","text":"I want it back"}"#);
+    let opened =
+        [second, json!(r#"{"label":"refund","text":"back"}"#), json!("yes"), json!(r#"{"content":"c","label":"L"}"#)];
+    assert_eq!(said[..4], opened.iter().collect::<Vec<_>>());
+    assert_eq!(lines[4]["failure"]["service"]["detail"], "busy");
+}
+
+/// Ids of a batch are its own: two batches may have the same.
+#[test]
+fn answers_of_batches_go_to_their_own_questions_or_to_none() {
+    let folder = Folder::new();
+    let asked = |text: &str| {
+        jsonl(&[
+            json!({"custom_id": "request-1", "method": "POST", "url": "/v1/chat/completions", "body": chat_body(text)}),
+        ])
+    };
+    let said = |text: &str| {
+        jsonl(&[
+            json!({"id": "b", "custom_id": "request-1", "response": {"status_code": 200, "body": chat_answer(text)}, "error": null}),
+        ])
+    };
+    for (name, text) in
+        [("in_1", asked("2+2?")), ("in_2", asked("Capital?")), ("out_1", said("4")), ("out_2", said("Paris"))]
+    {
+        folder.write(&format!("{name}.jsonl"), text);
+    }
+    let account = |files: &[&str]| -> (Vec<Value>, Value) {
+        let arguments = [&["import", "openai-batch"], files, &["--out", "out.jsonl", "--force", "--json"]].concat();
+        let ledger: Value = serde_json::from_str(&folder.run(&arguments).expect(0).out).unwrap();
+        assert_eq!(ledger["rows_read"], files.len(), "{ledger}");
+        assert!(ledger["files"].as_array().unwrap().iter().all(|file| file["rows"] == 1), "{ledger}");
+        (lines(&folder), ledger)
+    };
+    let (two, ledger) = account(&["in_1.jsonl", "in_2.jsonl", "out_1.jsonl", "out_2.jsonl"]);
+    assert!(two.iter().all(|line| line["answer"].is_null()), "{two:?}");
+    assert_eq!((two.len(), &ledger["not_kept"]), (2, &json!({"ambiguous": 2})));
+    let (two, ledger) = account(&["out_1.jsonl", "out_2.jsonl", "in_1.jsonl"]);
+    assert_eq!((two.len(), &two[0]["answer"], &ledger["not_kept"]["ambiguous"]), (1, &Value::Null, &json!(2)));
+    let (two, ledger) = account(&["in_1.jsonl", "out_1.jsonl", "out_2.jsonl", "in_2.jsonl"]);
+    let said: Vec<&Value> = two.iter().map(|line| &line["target"]).collect();
+    assert_eq!((said, &ledger["not_kept"]), (vec![&json!("4"), &json!("Paris")], &json!({"joined": 2})));
+}
+
+#[test]
+fn what_looks_otherwise_than_expected_is_counted_or_understood() {
+    let folder = Folder::new();
+    let row = |more: Value| {
+        let mut row = json!({"request": chat_body("q"), "response": "a"});
+        row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        row
+    };
+    // A list with other things in it than rows.
+    folder.write("list.json", format!("[{}, null, \"x {{\", 17,\n{}]", row(json!({})), row(json!({}))));
+    let (_, ledger) = import(&folder, "chat", "list.json", &[]);
+    assert_eq!((&ledger["rows_read"], &ledger["not_kept"]), (&json!(5), &json!({"other_kind": 3})));
+    // A first row that is longer than what is looked at elsewhere.
+    let long = row(json!({"note": "x".repeat(700_000)}));
+    folder.write("long.jsonl", jsonl(&[long, row(json!({}))]));
+    assert_eq!(import(&folder, "auto", "long.jsonl", &[]).1["kept"], 2);
+    // The beginning goes before the stamp of the line, and not every status is one of HTTP.
+    let rows = [
+        row(
+            json!({"timestamp": "2026-03-01T10:00:05Z", "start_time": "2026-03-01T10:00:00Z", "end_time": "2026-03-01T10:00:04Z", "status": 0}),
+        ),
+        row(json!({"timestamp": "2026-03-01T10:00:06Z", "status": 1})),
+        row(json!({"timestamp": "2026-03-01T10:00:07Z", "status": "500", "response": "Internal Server Error"})),
+    ];
+    folder.write("log.jsonl", jsonl(&rows));
+    let (lines, _) = import(&folder, "chat", "log.jsonl", &[]);
+    assert_eq!((&lines[0]["latency_ms"], &lines[0]["target"]), (&json!(4000.0), &json!("a")));
+    assert_eq!(lines[1]["target"], "a");
+    assert_eq!(lines[2]["failure"]["status"]["status"], 500);
+    // Pictures tell questions apart.
+    let picture = |n: u32| {
+        let parts = json!([{"type": "text", "text": "Describe this image."},
+            {"type": "image_url", "image_url": {"url": format!("data:image/png;base64,AAAA{n}")}}]);
+        json!({"request": {"model": "m", "messages": [{"role": "user", "content": parts}]}, "response": "a"})
+    };
+    folder.write("log.jsonl", jsonl(&[picture(1), picture(2), picture(1)]));
+    let (lines, _) = import(&folder, "chat", "log.jsonl", &["--sample", "9"]);
+    assert_eq!(lines.len(), 2);
 }
 
 /// Text without a secret is not changed. The golden sets are this project's own; what is found in them is printed.

@@ -134,6 +134,11 @@ impl Redactor {
         self.rules.is_empty() && self.pointers.is_empty()
     }
 
+    /// Whether rules of the user's are among them, which may find anything.
+    pub fn has_own(&self) -> bool {
+        self.has_own
+    }
+
     /// Whether whole fields are to go.
     pub fn has_pointers(&self) -> bool {
         !self.pointers.is_empty()
@@ -166,6 +171,14 @@ impl Redactor {
                     | "latency_ms" | "ttft_ms" | "cost_usd" | "is_streamed" | "is_cached" | "duplicates" => {}
                     // Ids join files and conversations: one that must go becomes another that is still one.
                     "id" | "conversation" => self.id(field),
+                    // Ours, with texts in them.
+                    "params" => self.members(field, &["temperature", "top_p", "max_output_tokens", "seed"]),
+                    "answer" => self.answer(field),
+                    "source" => self.members(field, &["kind", "row"]),
+                    "failure" => self.texts(field),
+                    "messages" => {
+                        field.as_array_mut().into_iter().flatten().for_each(|item| self.members(item, &["role"]));
+                    }
                     _ => self.value(field, DEPTH),
                 }
             }
@@ -191,6 +204,40 @@ impl Redactor {
         {
             let digest = Digest::of(id.as_bytes()).to_string();
             *field = Value::String(format!("r-{}", &digest[..16]));
+        }
+    }
+
+    /// An object whose fields are ours: their names stay, and so do these of them.
+    fn members(&mut self, value: &mut Value, kept: &[&str]) {
+        match value {
+            Value::Object(fields) => {
+                let is_kept = |name: &String| kept.contains(&name.as_str());
+                fields.iter_mut().filter(|(name, _)| !is_kept(name)).for_each(|(_, field)| self.value(field, DEPTH));
+            }
+            other => self.value(other, DEPTH),
+        }
+    }
+
+    fn answer(&mut self, answer: &mut Value) {
+        self.members(answer, &["usage", "finish", "is_refusal", "logprobs"]);
+        // A text that was cut into tokens is searched as a whole; where something is found, they go.
+        let Some(tokens) = answer.get("logprobs").and_then(Value::as_array) else { return };
+        let token = |token: &Value| token.get("token").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let said: String = tokens.iter().map(token).collect();
+        if self.text(&said, DEPTH).is_some()
+            && let Some(fields) = answer.as_object_mut()
+        {
+            fields.shift_remove("logprobs");
+        }
+    }
+
+    /// Texts only, however deep.
+    fn texts(&mut self, value: &mut Value) {
+        match value {
+            Value::String(_) => self.value(value, DEPTH),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.texts(item)),
+            Value::Object(fields) => fields.values_mut().for_each(|field| self.texts(field)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 
@@ -312,15 +359,20 @@ impl Redactor {
 
     fn by_rule(&mut self, rule: &Rule, text: &str) -> Option<String> {
         let mut out = String::new();
-        let mut done = 0;
-        for captures in rule.pattern.captures_iter(text) {
-            let Some(found) = captures.get(1).or_else(|| captures.get(0)) else { continue };
+        let (mut done, mut at) = (0, 0);
+        // What of a match was no part of what must go may begin another.
+        while let Some(captures) = text.get(at..).and_then(|_| rule.pattern.captures_at(text, at)) {
+            let Some(found) = captures.iter().flatten().nth(1).or_else(|| captures.get(0)) else { break };
             let (before, after) = (text[..found.start()].chars().next_back(), text[found.end()..].chars().next());
             let candidate = Candidate { found: found.as_str(), before, after };
-            let Some(length) = (rule.check)(&candidate) else { continue };
-            out.push_str(&text[done..found.start()]);
-            done = found.start() + length;
-            out.push_str(&self.placeholder(&rule.name, &text[found.start()..done]));
+            let Some(part) = (rule.check)(&candidate) else {
+                at = found.end().max(at + 1);
+                continue;
+            };
+            let part = found.start() + part.start..found.start() + part.end;
+            out.push_str(&text[done..part.start]);
+            out.push_str(&self.placeholder(&rule.name, &text[part.clone()]));
+            (done, at) = (part.end, part.end);
         }
         if done == 0 {
             return None;

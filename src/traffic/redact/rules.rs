@@ -2,6 +2,7 @@
 //! (Luhn, modulo 97, addresses that parse) keep the false ones out.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 use regex::Regex;
 
@@ -14,8 +15,8 @@ pub struct Rule {
     pub name: String,
     /// Finds candidates; what stands in its first group goes, or the whole where it has none.
     pub pattern: Regex,
-    /// How many bytes of the candidate go, with the text before and after it; `None` when it is a false one.
-    pub check: fn(&Candidate<'_>) -> Option<usize>,
+    /// Which bytes of the candidate go; `None` when it is a false one.
+    pub check: fn(&Candidate<'_>) -> Option<Range<usize>>,
     /// Texts of which one must be there, so that others need not be searched; empty for any text.
     pub needs: &'static [&'static str],
     /// Digits that a text must have.
@@ -52,9 +53,9 @@ pub const SECRETS: [&str; 12] = [
 pub const PERSONAL: [&str; 5] = ["email", "iban", "card", "ip", "phone"];
 
 /// (name, pattern, check, needs, digits)
-type Row = (&'static str, &'static str, fn(&Candidate<'_>) -> Option<usize>, &'static [&'static str], usize);
+type Row = (&'static str, &'static str, fn(&Candidate<'_>) -> Option<Range<usize>>, &'static [&'static str], usize);
 
-const ROWS: [Row; 25] = [
+const ROWS: [Row; 31] = [
     (
         "private_key",
         r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
@@ -84,14 +85,16 @@ const ROWS: [Row; 25] = [
     ("slack_token", r"(?-u:\b)(?:xox[a-z]|xapp|xwfp)-[A-Za-z0-9-]{10,}", whole, &["xox", "xapp-", "xwfp-"], 0),
     (
         "service_token",
-        r"(?-u:\b)(?:hf_|gsk_|xai-|pplx-|r8_|glpat-|npm_|pypi-|dop_v1_|shpat_|nvapi-|tgp_v1_|fw_|lsv2_(?:pt|sk)_|phc_|rpa_)[A-Za-z0-9_-]{16,}",
+        r"(?-u:\b)(?:hf_|gsk_|xai-|pplx-|r8_|glpat-|npm_|pypi-|dop_v1_|shpat_|nvapi-|tgp_v1_|fw_|lsv2_(?:pt|sk)_|phc_|rpa_|whsec_|hvs\.)[A-Za-z0-9_-]{16,}",
         mixed,
         &[
             "hf_", "gsk_", "xai-", "pplx-", "r8_", "glpat-", "npm_", "pypi-", "dop_v1_", "shpat_", "nvapi-", "tgp_v1_",
-            "fw_", "lsv2_", "phc_", "rpa_",
+            "fw_", "lsv2_", "phc_", "rpa_", "whsec_", "hvs.",
         ],
         0,
     ),
+    ("service_token", r"(?-u:\b)dapi[0-9a-f]{32}", whole, &["dapi"], 0),
+    ("slack_token", r"hooks\.slack\.com/services/([A-Za-z0-9/]{20,})", whole, &["hooks.slack.com"], 0),
     ("service_token", r"(?-u:\b)SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}", whole, &["SG."], 0),
     ("service_token", r"(?-u:\b)(?:AC|SK)[0-9a-f]{32}(?-u:\b)", whole, &[], 1),
     ("url_password", r#"[A-Za-z][A-Za-z0-9+.-]*://[^/\s:@"'<>]*:([^\s/"'<>]+)@"#, whole, &["://"], 0),
@@ -110,11 +113,41 @@ const ROWS: [Row; 25] = [
         &["="],
         0,
     ),
+    // A name with a value behind it, in whatever way the two are joined; in Markdown the name may be set off.
     (
         "assigned_secret",
-        r#"(?i)(?:api[-_ ]?key|secret|token|passwd|password|passwort|pwd|access[-_ ]?key|account[-_ ]?key|authorization)["']?\s*(?:[:=]|is)\s*["']?([^\s"',;&<>()\[\]{}]{6,})"#,
+        r#"(?i)(?:api[-_ ]?key|secret|token|access[-_ ]?key|account[-_ ]?key|authorization)[*_`"']{0,3}\s*(?:=>|:=|[:=>]|is)[*_`]{0,3}\s*["'`]?([^\s"'`,;&<>()\[\]{}]{6,})"#,
         mixed,
-        &["=", ":", " is "],
+        &["=", ":", ">", " is "],
+        0,
+    ),
+    // Passwords need no digit, and have any sign in them.
+    (
+        "assigned_secret",
+        r#"(?i)(?:passwd|password|passwort|passphrase|kennwort|pwd)[*_`"']{0,3}\s*(?:=>|:=|[:=>]|is)[*_`]{0,3}\s*(?:"([^"\n]{4,})"|'([^'\n]{4,})')"#,
+        password,
+        &["=", ":", ">", " is "],
+        0,
+    ),
+    (
+        "assigned_secret",
+        r#"(?i)(?:passwd|password|passwort|passphrase|kennwort|pwd)[*_`"']{0,3}\s*(?:=>|:=|[:=])[*_`]{0,3}\s*([^\s"'`<>{}\[\]()]{6,})"#,
+        password,
+        &["=", ":"],
+        0,
+    ),
+    (
+        "assigned_secret",
+        r#"(?i)(?:passwd|password|passwort|passphrase|kennwort|pwd)(?:>|\s+is)\s*([^\s"'`<>]{6,})"#,
+        mixed,
+        &[">", " is "],
+        0,
+    ),
+    (
+        "assigned_secret",
+        r#"(?i)--?(?:password|passwd|token|api-?key|secret)[ =]+["']?([^\s"'\[]{6,})"#,
+        password,
+        &["--", " -"],
         0,
     ),
     (
@@ -143,17 +176,17 @@ const ROWS: [Row; 25] = [
     ),
     (
         "iban",
-        r"(?-u:\b)[A-Z]{2}[0-9]{2}(?:[ \x{A0}-]?[A-Z0-9]{4}){2,7}(?:[ \x{A0}-]?[A-Z0-9]{1,4})?(?-u:\b)",
+        r"(?i)(?-u:\b)[A-Z]{2}[0-9]{2}(?:[ \x{A0}-]?[A-Z0-9]{4}){2,7}(?:[ \x{A0}-]?[A-Z0-9]{1,4})?(?-u:\b)",
         iban,
         &[],
         10,
     ),
-    ("card", r"[0-9](?:[ \x{A0}.-]?[0-9]){12,18}", card, &[], 13),
+    ("card", r"[0-9](?:[ \x{A0}.-]?[0-9]){12,40}", card, &[], 13),
     ("ip", r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}", ipv4, &["."], 4),
     ("ip", r"[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}", ipv6, &[":"], 1),
     (
         "phone",
-        r"(?:\+[0-9]{1,3}(?:[ \x{A0}./-]?\(?[0-9]{1,5}\)?){2,6}|(?-u:\b)00[1-9][0-9]{0,2}(?:[ \x{A0}./-]\(?[0-9]{1,5}\)?){2,6}|\(?(?-u:\b)[0-9]{3}\)?[ \x{A0}.-][0-9]{3}[ \x{A0}.-][0-9]{4}(?-u:\b)|\(?(?-u:\b)0[0-9]{1,4}\)?[ \x{A0}/-][0-9]{3,8}(?:[ \x{A0}-][0-9]{1,5}){0,3}(?-u:\b)|(?-u:\b)0[0-9](?:[ \x{A0}.][0-9]{2}){4}(?-u:\b))",
+        r"(?:\+[0-9]{1,3}(?:[ \x{A0}./-]?\(?[0-9]{1,5}\)?){2,6}|(?-u:\b)00[1-9][0-9]{0,2}(?:[ \x{A0}./-]\(?[0-9]{1,5}\)?){2,6}|(?:(?-u:\b)1[ .-])?(?:\([0-9]{3}\)[ \x{A0}.-]?|(?-u:\b)[0-9]{3}[ \x{A0}.-])[0-9]{3}[ \x{A0}.-][0-9]{4}(?-u:\b)|\(?(?-u:\b)0[0-9]{1,4}\)?[ \x{A0}/-][0-9]{3,8}(?:[ \x{A0}-][0-9]{1,5}){0,3}(?-u:\b)|(?-u:\b)0[0-9](?:[ \x{A0}.-][0-9]{2}){4}(?-u:\b))",
         phone,
         &[],
         8,
@@ -174,25 +207,34 @@ pub fn built_in(names: &[&str]) -> Vec<Rule> {
 }
 
 /// Takes all that a pattern found.
-pub fn whole(candidate: &Candidate<'_>) -> Option<usize> {
-    Some(candidate.found.len())
+pub fn whole(candidate: &Candidate<'_>) -> Option<Range<usize>> {
+    Some(0..candidate.found.len())
 }
 
-fn not_placeholder(candidate: &Candidate<'_>) -> Option<usize> {
-    (!candidate.found.starts_with('[')).then_some(candidate.found.len())
+fn not_placeholder(candidate: &Candidate<'_>) -> Option<Range<usize>> {
+    (!candidate.found.starts_with('[')).then_some(0..candidate.found.len())
+}
+
+/// Any text but a placeholder, a variable, and what only says of which kind a value is.
+fn password(candidate: &Candidate<'_>) -> Option<Range<usize>> {
+    const KINDS: [&str; 6] = ["string", "required", "optional", "hidden", "undefined", "boolean"];
+    let found = candidate.found.trim_end_matches(['.', '!', '?', ',', ';', ':', '*']);
+    let is_open =
+        !found.starts_with(['[', '$', '*', '-', '%']) && !KINDS.contains(&found.to_ascii_lowercase().as_str());
+    (is_open && found.len() >= 4).then_some(0..found.len())
 }
 
 /// Keys have letters and digits; words behind `token:` have letters only.
-fn mixed(candidate: &Candidate<'_>) -> Option<usize> {
+fn mixed(candidate: &Candidate<'_>) -> Option<Range<usize>> {
     let found = candidate.found.trim_end_matches(['.', '!', '?']);
     let is_key = found.chars().any(|c| c.is_ascii_digit()) && found.chars().any(char::is_alphabetic);
-    (is_key && !found.starts_with('[') && found.len() >= 6).then_some(found.len())
+    (is_key && !found.starts_with('[') && found.len() >= 6).then_some(0..found.len())
 }
 
 /// Credentials of HTTP (RFC 7617): a name and a password, in base64.
-fn basic(candidate: &Candidate<'_>) -> Option<usize> {
+fn basic(candidate: &Candidate<'_>) -> Option<Range<usize>> {
     let opened = String::from_utf8(base64::decode(candidate.found)?).ok()?;
-    (opened.contains(':') && !opened.chars().any(char::is_control)).then_some(candidate.found.len())
+    (opened.contains(':') && !opened.chars().any(char::is_control)).then_some(0..candidate.found.len())
 }
 
 /// Whether a number stands by itself, not in a longer word.
@@ -205,19 +247,37 @@ fn digits(text: &str) -> impl DoubleEndedIterator<Item = u32> + '_ {
     text.chars().filter_map(|c| c.to_digit(10))
 }
 
-/// ISO/IEC 7812-1, annex B: the check digit of Luhn.
-fn card(candidate: &Candidate<'_>) -> Option<usize> {
-    let is_issuer = matches!(digits(candidate.found).next(), Some(2..=6));
-    let sum: u32 = digits(candidate.found)
+/// ISO/IEC 7812-1, annex B: the check digit of Luhn. Beside a card other numbers may stand (when it expires, a place in a
+/// list), so that every run of whole groups is tried, the longest first.
+fn card(candidate: &Candidate<'_>) -> Option<Range<usize>> {
+    let found = candidate.found;
+    let is_digit = |at: usize| found.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
+    let begins = |at: &usize| is_digit(*at) && (*at == 0 || !is_digit(at - 1));
+    let ends = |at: &usize| is_digit(at - 1) && !is_digit(*at);
+    (0..found.len()).filter(begins).find_map(|start| {
+        let end = (start + 1..=found.len()).rev().filter(ends).find(|end| is_card(candidate, start..*end));
+        end.map(|end| start..end)
+    })
+}
+
+fn is_card(candidate: &Candidate<'_>, part: Range<usize>) -> bool {
+    let found = &candidate.found[part.clone()];
+    if !(13..=19).contains(&digits(found).count()) {
+        return false;
+    }
+    let is_issuer = matches!(digits(found).next(), Some(2..=6));
+    let sum: u32 = digits(found)
         .rev()
         .enumerate()
         .map(|(place, digit)| if place % 2 == 0 { digit } else { digit * 2 / 10 + digit * 2 % 10 })
         .sum();
-    let is_uniform = digits(candidate.found).all(|digit| Some(digit) == digits(candidate.found).next());
+    let is_uniform = digits(found).all(|digit| Some(digit) == digits(found).next());
     // What stands behind a dash is a part of an id.
-    let is_of_id = candidate.before == Some('-') || candidate.after == Some('-');
-    let is_card = is_issuer && sum.is_multiple_of(10) && !is_uniform && !is_of_id && is_apart(candidate);
-    is_card.then_some(candidate.found.len())
+    let before = candidate.found[..part.start].chars().next_back().or(candidate.before);
+    let after = candidate.found[part.end..].chars().next().or(candidate.after);
+    let is_of_id = before == Some('-') || after == Some('-');
+    let is_apart = is_apart(&Candidate { found, before, after });
+    is_issuer && sum.is_multiple_of(10) && !is_uniform && !is_of_id && is_apart
 }
 
 /// Lengths of IBANs by country (ISO 13616, registry of SWIFT), where letters behind one could be taken for a part of it.
@@ -261,8 +321,8 @@ const IBAN_LENGTHS: [(&str, usize); 36] = [
 ];
 
 /// ISO 13616 and ISO/IEC 7064: modulo 97 is 1.
-fn iban(candidate: &Candidate<'_>) -> Option<usize> {
-    let country = candidate.found.get(..2)?;
+fn iban(candidate: &Candidate<'_>) -> Option<Range<usize>> {
+    let country = candidate.found.get(..2)?.to_ascii_uppercase();
     let all: Vec<(usize, char)> = candidate.found.char_indices().filter(|(_, c)| c.is_ascii_alphanumeric()).collect();
     let length = IBAN_LENGTHS.iter().find(|(code, _)| *code == country).map_or(all.len(), |(_, length)| *length);
     let own = all.get(..length)?;
@@ -275,37 +335,42 @@ fn iban(candidate: &Candidate<'_>) -> Option<usize> {
         Some(letter) => (rest * 100 + letter) % 97,
         None => rest,
     });
-    (rest == 1).then(|| own.last().map_or(0, |(at, c)| at + c.len_utf8()))
+    (rest == 1).then(|| 0..own.last().map_or(0, |(at, c)| at + c.len_utf8()))
 }
 
-fn ipv4(candidate: &Candidate<'_>) -> Option<usize> {
+fn ipv4(candidate: &Candidate<'_>) -> Option<Range<usize>> {
     let address: Ipv4Addr = candidate.found.parse().ok()?;
     let is_version = matches!(candidate.before, Some('v' | 'V' | '.' | '-'));
     let is_nobody = address.is_loopback() || address.octets()[0] == 0 || address.is_broadcast();
-    (is_apart(candidate) && !is_version && !is_nobody).then_some(candidate.found.len())
+    (is_apart(candidate) && !is_version && !is_nobody).then_some(0..candidate.found.len())
 }
 
-fn ipv6(candidate: &Candidate<'_>) -> Option<usize> {
+fn ipv6(candidate: &Candidate<'_>) -> Option<Range<usize>> {
     let found = candidate.found.trim_end_matches(':');
     let found = if candidate.found.ends_with("::") { candidate.found } else { found };
     let address: Ipv6Addr = found.parse().ok()?;
     let groups = found.split(':').filter(|group| !group.is_empty()).count();
     let is_apart = !candidate.before.is_some_and(|c| c.is_alphanumeric() || c == ':');
-    (groups >= 3 && !address.is_loopback() && is_apart).then_some(found.len())
+    (groups >= 3 && !address.is_loopback() && is_apart).then_some(0..found.len())
 }
 
 /// ITU-T E.164: up to 15 digits.
-fn phone(candidate: &Candidate<'_>) -> Option<usize> {
+fn phone(candidate: &Candidate<'_>) -> Option<Range<usize>> {
     let found = candidate.found.trim_end_matches(['(', ' ', '.', '-', '/']);
     // A bracket that was opened before the number closes behind it.
     let found = if found.contains('(') { found } else { found.trim_end_matches(')') };
     let is_joined =
         |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '='));
+    // A number that begins with `+` is one behind any sign.
+    let is_before = match found.starts_with('+') {
+        true => candidate.before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '+')),
+        false => is_joined(candidate.before),
+    };
     let ends_in_number = candidate.after.is_some_and(|c| c.is_alphanumeric() || c == '_');
     let count = digits(found).count();
     // Zeros alone, and days such as 01-01-2026, are no numbers of anybody.
     let is_nobody = digits(found).all(|digit| digit == 0);
-    ((8..=15).contains(&count) && !is_joined(candidate.before) && !ends_in_number && !is_nobody).then_some(found.len())
+    ((8..=15).contains(&count) && !is_before && !ends_in_number && !is_nobody).then_some(0..found.len())
 }
 
 #[cfg(test)]
@@ -315,11 +380,11 @@ mod tests {
     fn hit(rule: &str, text: &str) -> Option<String> {
         built_in(&[rule]).iter().find_map(|rule| {
             rule.pattern.captures_iter(text).find_map(|captures| {
-                let found = captures.get(1).or(captures.get(0))?;
+                let found = captures.iter().flatten().nth(1).or(captures.get(0))?;
                 let before = text[..found.start()].chars().next_back();
                 let after = text[found.end()..].chars().next();
-                let length = (rule.check)(&Candidate { found: found.as_str(), before, after })?;
-                Some(found.as_str()[..length].to_owned())
+                let part = (rule.check)(&Candidate { found: found.as_str(), before, after })?;
+                Some(found.as_str()[part].to_owned())
             })
         })
     }
@@ -353,6 +418,32 @@ mod tests {
             ("assigned_secret", format!("export OPENAI_KEY={key}"), key.into()),
             ("email", "jane { at } example { dot } com".into(), "jane { at } example { dot } com".into()),
             ("assigned_secret", "password: hunter2!".into(), "hunter2".into()),
+            ("assigned_secret", "**Password:** Tr0ub4d&or3,xyz.".into(), "Tr0ub4d&or3,xyz".into()),
+            ("assigned_secret", format!("**API key:** {key}"), key.into()),
+            ("assigned_secret", "'password' => 'hunter twice'".into(), "hunter twice".into()),
+            ("assigned_secret", "password := \"patience\"".into(), "patience".into()),
+            ("assigned_secret", "<password>hunter22</password>".into(), "hunter22".into()),
+            ("assigned_secret", "login --password correcthorse now".into(), "correcthorse".into()),
+            ("assigned_secret", "password: 93847561".into(), "93847561".into()),
+            ("service_token", format!("whsec_{key}"), format!("whsec_{key}")),
+            (
+                "service_token",
+                "dapi0123456789abcdef0123456789abcdef".into(),
+                "dapi0123456789abcdef0123456789abcdef".into(),
+            ),
+            (
+                "slack_token",
+                "https://hooks.slack.com/services/T000/B000/abcdefghijkl".into(),
+                "T000/B000/abcdefghijkl".into(),
+            ),
+            ("iban", "de89370400440532013000".into(), "de89370400440532013000".into()),
+            ("card", "My card is 4111 1111 1111 1111 12/27 CVV 123".into(), "4111 1111 1111 1111".into()),
+            ("card", "card 2 4111 1111 1111 1111".into(), "4111 1111 1111 1111".into()),
+            ("card", "4111111111111111 123".into(), "4111111111111111".into()),
+            ("phone", "1-415-555-2671".into(), "1-415-555-2671".into()),
+            ("phone", "(415)555-2671".into(), "(415)555-2671".into()),
+            ("phone", "06-12-34-56-78".into(), "06-12-34-56-78".into()),
+            ("phone", "phone=+14155552671".into(), "+14155552671".into()),
             ("email", "mail to Jörg.O'Neil+x@mail.bücher.example!".into(), "Jörg.O'Neil+x@mail.bücher.example".into()),
             ("email", "jo (at) example (dot) com".into(), "jo (at) example (dot) com".into()),
             ("iban", "DE89 3704 0044 0532 0130 00 AND MORE".into(), "DE89 3704 0044 0532 0130 00".into()),
