@@ -162,6 +162,12 @@ fn notes(manifest: &Manifest, plan: &Plan, summary: &Summary, marked: &Marked) -
             format!("{} answers of `{LOGGED}` came from a cache: their times are not the model's", replay.cached);
         notes.push(note("cached", text, Some("leave them out of the capture before speed is judged by it")));
     }
+    if let Some(replay) = manifest.replay.as_ref().filter(|replay| !replay.not_passed_on.is_empty()) {
+        let names = replay.not_passed_on.iter().map(|(name, count)| format!("`{name}` ({count} requests)"));
+        let names: Vec<String> = names.collect();
+        let text = format!("parameters of the log that no candidate was given: {}", names.join(", "));
+        notes.push(note("not_passed_on", text, Some("put what matters into the `params` of the suite")));
+    }
     if manifest.replay.is_some() {
         let text = "turns are asked with the conversation as it was logged: an answer to one never changes the next";
         notes.push(note("recorded_history", text, None));

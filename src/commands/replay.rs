@@ -84,6 +84,7 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
             pauses: BTreeMap::new(),
             longest_pause: Duration::ZERO,
             cached: survey.cached,
+            not_passed_on: survey.not_passed_on.clone(),
         },
     };
     let as_run = as_run(args);

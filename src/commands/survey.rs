@@ -1,5 +1,6 @@
 //! What a replay would be: how it is to be sent, and what the capture comes to, before anything is.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -8,10 +9,13 @@ use serde_json::Value;
 use crate::cli::{ReplayArgs, SessionOrder};
 use crate::commands::estimate;
 use crate::commands::exit::CommandError;
-use crate::commands::plan::{LOGGED, Plan};
+use crate::commands::plan::{LOGGED, Plan, not_passed_on};
 use crate::engine::{Gaps, Late, OnFull, Order, Pacing, Punctuality, Timetable};
 use crate::types::{CaptureVersion, Faults};
 use crate::util::text::visible;
+
+/// How many names of parameters are kept that are not passed on.
+const NAMES: usize = 20;
 
 /// How it is to be replayed.
 pub struct How {
@@ -107,6 +111,8 @@ pub struct Survey {
     made: u64,
     /// Answers that came from a cache before the model.
     pub cached: u64,
+    /// Parameters that no candidate is given, and in how many requests.
+    pub not_passed_on: BTreeMap<String, u64>,
 }
 
 impl Survey {
@@ -122,6 +128,7 @@ impl Survey {
         let is_cut = plan.suite.dataset.select.as_ref().is_some_and(|select| select.filter.is_some());
         let mut last = i64::MIN;
         let mut precisions: Vec<String> = Vec::new();
+        let mut unknown = BTreeMap::new();
         for sample in plan.dataset.samples(&plan.selection) {
             let sample = sample.map_err(Faults::from)?;
             let word = |name: &str| sample.row.get(name).and_then(Value::as_str);
@@ -132,6 +139,11 @@ impl Survey {
             if let Some(arrived) = arrived {
                 back += u64::from(arrived < last);
                 last = last.max(arrived);
+            }
+            for name in not_passed_on(&sample.row) {
+                if unknown.len() < NAMES || unknown.contains_key(name) {
+                    *unknown.entry(name.to_owned()).or_default() += 1;
+                }
             }
             digested += u64::from(word("texts") == Some("digested"));
             made += u64::from(word("texts") == Some("made"));
@@ -182,7 +194,8 @@ impl Survey {
             return refuse("nothing of the capture is left to replay".to_owned(), "look at `--from` and `--to`");
         }
         let gaps_cut = timetable.cuts;
-        Ok(Survey { requests, conversations: conversations.len(), span, gaps_cut, precisions, made, cached })
+        let conversations = conversations.len();
+        Ok(Survey { requests, conversations, span, gaps_cut, precisions, made, cached, not_passed_on: unknown })
     }
 
     /// From the beginning of one time through to that of the next: one mean gap after its last request.

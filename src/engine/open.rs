@@ -257,7 +257,7 @@ async fn schedule(
             () = stop.cancelled() => break,
             () = closely(due, clock, awake) => {}
         }
-        let turn = turn.map(|turn| conversations.enter(turn));
+        let turn = turn.map(|turn| conversations.enter(turn, clock));
         let job = Job { task, body: Some(body), due: Some(due), is_held: false, slot: Slot::new(()) };
         flights.spawn(fly(Arc::clone(&lane), job, how, pool.clone(), turn));
         while let Some(ended) = flights.try_join_next() {
@@ -316,7 +316,7 @@ async fn fly(lane: Arc<Lane>, mut job: Job, how: Punctuality, pool: Option<Arc<S
         tokio::select! {
             biased;
             () = lane.shared.stop.cancelled() => return,
-            end = before.ended(clock) => {
+            end = before.ended() => {
                 // Not before its time, and not sooner after the last answer than in the log.
                 let earliest = end + think;
                 if job.due.is_some_and(|due| due < earliest) {
@@ -365,12 +365,25 @@ const MANY: usize = 4096;
 
 /// Tells when a turn has ended, which is when its other end is dropped.
 #[derive(Clone)]
-struct Ending(watch::Receiver<()>);
+struct Ending(watch::Receiver<Duration>);
 
 impl Ending {
-    async fn ended(mut self, clock: Clock) -> Duration {
+    /// Waits for the end; gives when that was.
+    async fn ended(mut self) -> Duration {
         while self.0.changed().await.is_ok() {}
-        clock.now()
+        *self.0.borrow()
+    }
+}
+
+/// Tells the next turn, when it is dropped, that this one has ended.
+struct Ended {
+    at: watch::Sender<Duration>,
+    clock: Clock,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.at.send_replace(self.clock.now());
     }
 }
 
@@ -378,19 +391,19 @@ impl Ending {
 struct Waiting {
     before: Option<Ending>,
     /// Dropped when this turn has ended.
-    ended: watch::Sender<()>,
+    ended: Ended,
     think: Duration,
 }
 
 impl Conversations {
-    fn enter(&mut self, turn: Turn) -> Waiting {
+    fn enter(&mut self, turn: Turn, clock: Clock) -> Waiting {
         if self.last.len() > 2 * self.left + MANY {
             self.last.retain(|_, ending| ending.0.has_changed().is_ok());
             self.left = self.last.len();
         }
-        let (ended, ending) = watch::channel(());
+        let (at, ending) = watch::channel(Duration::ZERO);
         let before = self.last.insert(turn.conversation, Ending(ending));
-        Waiting { before, ended, think: turn.think }
+        Waiting { before, ended: Ended { at, clock }, think: turn.think }
     }
 }
 
@@ -663,5 +676,10 @@ mod tests {
         }
         assert_eq!((punctual[0].held, punctual[0].in_flight_max), (4, 1));
         assert!(punctual[0].lag.max_ms.unwrap() < 3.0, "a held turn has a time of its own");
+        // Answers that come long before the next turn hold nothing back: what was thought about begins with their end.
+        let lanes: Lanes = vec![("a", Box::new(steady(ms(10))), at_rate(10.0, 5))];
+        let (punctual, _) = Run { turns: Some(ms(40)), ..Run::default() }.go(lanes).await;
+        assert_eq!(punctual[0].held, 0);
+        assert!(punctual[0].response.max_ms.unwrap() < 13.0, "{:?}", punctual[0].response);
     }
 }

@@ -291,6 +291,8 @@ impl Builder {
             Some(FailureKind::Unsent) => return,
             Some(failure) => {
                 columns.state[row] = State::Failed(failure);
+                columns.latency_ms[row] = facts.latency_ms;
+                columns.response_ms[row] = facts.response_ms;
                 return;
             }
         }

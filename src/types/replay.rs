@@ -49,6 +49,10 @@ pub struct Replay {
     /// Logged answers that came from a cache before the model.
     #[serde(default)]
     pub cached: u64,
+    /// Parameters of logged requests that only the logged service is known to have, so that no other was given them, and
+    /// in how many requests.
+    #[serde(default)]
+    pub not_passed_on: BTreeMap<String, u64>,
 }
 
 /// Three quantiles and the largest of some times, in milliseconds; each `None` when nothing was observed.

@@ -176,6 +176,91 @@ fn answers_are_judged_by_the_schema_that_their_request_asks_for() {
 }
 
 #[test]
+fn what_comes_too_late_counts_in_every_figure() {
+    let folder = Folder::new();
+    let model = Model::start(|asked| {
+        let wait = if question(asked).is_multiple_of(5) { 5000 } else { 1 };
+        [vec![Step::Wait(Duration::from_millis(wait))], server::answer(asked, "x")].concat()
+    });
+    capture(&folder, 50, 4);
+    let gates = "gates:\n  - { metric: response_ms.p95, at_most: 100 }\nlimits: { max_failures: 100% }\n";
+    suite(&folder, &[("a", &model)], gates);
+    let text = folder.read("suite.yaml").replace("timeout: 20s", "timeout: 500ms\n    retries: 0");
+    folder.write("suite.yaml", text);
+    replay(&folder, &[]).expect(1);
+    let report = folder.json("run/report.json");
+    let timing = &report["replay"]["candidates"][0];
+    assert_eq!((&timing["accounting"]["timed_out"], &timing["response"]["n"]), (&json!(10), &json!(50)));
+    let metrics = candidate(&report, "a")["metrics"].as_array().unwrap();
+    let p95 = metrics.iter().find(|metric| metric["name"] == "response_ms.p95").unwrap();
+    assert!(p95["n"] == 50 && p95["value"].as_f64().unwrap() > 450.0, "{p95}");
+    // Told where nobody is told to resume a replay.
+    assert!(!report["notes"].to_string().contains("--resume"), "{}", report["notes"]);
+}
+
+#[test]
+fn an_invalid_replay_neither_passes_nor_fails_a_gate_on_time() {
+    let folder = Folder::new();
+    let model =
+        Model::start(|asked| [vec![Step::Wait(Duration::from_millis(300))], server::answer(asked, "x")].concat());
+    capture(&folder, 40, 1);
+    for bar in ["1", "60000"] {
+        let gates = format!("gates:\n  - {{ metric: response_ms.p50, at_most: {bar} }}\n");
+        suite(&folder, &[("slow", &model)], &gates);
+        replay(&folder, &["--max-in-flight", "4", "--wait", "--fresh"]).expect(4);
+        let gate = &folder.json("run/report.json")["gates"][0];
+        assert!(gate["reason"].to_string().contains("invalid for latency"), "{gate}");
+    }
+}
+
+#[test]
+fn what_the_log_does_not_say_is_neither_guessed_nor_dropped_in_silence() {
+    let folder = Folder::new();
+    let model =
+        Model::start(|asked| [vec![Step::Wait(Duration::from_millis(150))], server::answer(asked, "x")].concat());
+    let line = |n: u64| {
+        json!({"evalctl": "capture/1", "turn": n + 1, "id": format!("q{n}"), "conversation": "c",
+        "arrived_us": 1_700_000_000_000_000 + n * 200_000, "precision": "ms",
+        "params": {"response_format": {"type": "json_object"}, "extra": {"frequency_penalty": 1, "user": null}},
+        "messages": [{"role": "user", "content": format!("Q:{n}")}], "answer": {"text": "x"},
+        "source": {"kind": "chat", "file": "f", "row": n + 1}})
+    };
+    let lines: Vec<String> = (0..4).map(|n| format!("{}\n", line(n))).collect();
+    folder.write("capture.jsonl", lines.concat());
+    suite(&folder, &[("a", &model)], "");
+    // Without latencies nobody knows what was thought about: turns keep their times where answers come in time.
+    replay(&folder, &["--session-order", "dependent"]).expect(0);
+    let report = folder.json("run/report.json");
+    assert_eq!(report["replay"]["candidates"][0]["held"], 0, "{}", report["replay"]);
+    assert!(
+        report["notes"].to_string().contains("no candidate was given: `frequency_penalty` (4 requests)"),
+        "{}",
+        report["notes"]
+    );
+    assert!(model.asked().iter().all(|asked| asked.body["response_format"]["type"] == "json_object"));
+    let told = finish(folder.evalctl([
+        "replay",
+        "capture.jsonl",
+        "--suite",
+        "suite.yaml",
+        "--offline",
+        "run",
+        "--out",
+        "run",
+        "--fresh",
+    ]))
+    .expect(2);
+    assert!(told.err.contains("`run` is the stored replay itself"), "{}", told.err);
+    assert!(folder.path().join("run/report.json").exists());
+    let untimed = folder.read("capture.jsonl").replace("\"arrived_us\":1700000000200000", "\"arrived_us\":null");
+    folder.write("capture.jsonl", untimed);
+    for more in [&["--from", "100ms"][..], &["--to", "1s", "--rate", "const:50"]] {
+        let told = replay(&folder, &[more, &["--fresh"]].concat()).expect(2);
+        assert!(told.err.contains("1 lines have no time, so that `--from` and `--to` cannot tell"), "{}", told.err);
+    }
+}
+
+#[test]
 fn a_forecast_sends_nothing_and_a_stored_replay_is_compared_again_without_asking() {
     let model = Model::start(similar);
     let folder = Folder::new();

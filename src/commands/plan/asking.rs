@@ -26,6 +26,20 @@ pub fn own_schema(row: &Row) -> Option<&Value> {
     row.get("output_schema").filter(|schema| !schema.is_null())
 }
 
+/// Fields of a logged request's parameters that are not passed on, as only the logged service is known to have them.
+pub fn not_passed_on(row: &Row) -> impl Iterator<Item = &str> {
+    let params = row.get("params").and_then(Value::as_object);
+    let format = params.and_then(|params| params.get("response_format"));
+    let format = format.filter(|format| !format.is_null() && !is_json_mode(format)).map(|_| "response_format");
+    let extra = params.and_then(|params| params.get("extra")?.as_object()).into_iter().flatten();
+    extra.filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str()).chain(format)
+}
+
+/// Whether any JSON is asked for; schemas have a place of their own.
+fn is_json_mode(format: &Value) -> bool {
+    format.get("type").and_then(Value::as_str) == Some("json_object")
+}
+
 /// What a sample asks, before a candidate's parameters are added.
 pub struct Asked {
     messages: Arc<[Message]>,
@@ -61,7 +75,11 @@ impl Asking {
         let mut schema = None;
         if self.is_logged {
             schema = own_schema(row).cloned().map(Arc::new);
-            params = params.map(|params| Params { extra: serde_json::Map::new(), response_format: None, ..params });
+            params = params.map(|params: Params| Params {
+                extra: serde_json::Map::new(),
+                response_format: params.response_format.filter(is_json_mode),
+                ..params
+            });
         }
         Ok(Asked { messages: messages.into(), tools, schema, params })
     }

@@ -34,7 +34,7 @@ use crate::util::digest::Digest;
 use crate::util::secret::{Redactor, Secret};
 use crate::util::text;
 
-pub use asking::{Asked, Asking, own_schema};
+pub use asking::{Asked, Asking, not_passed_on, own_schema};
 pub use logged::LOGGED;
 pub use rows::join_text;
 
