@@ -3,7 +3,7 @@
 # written. Needs python3 and GNU time, and a release build:  benches/import.sh [GIGABYTES]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-program="${CARGO_TARGET_DIR:-$PWD/target}/release/evalctl"
+program="${PROGRAM:-${CARGO_TARGET_DIR:-$PWD/target}/release/evalctl}"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
