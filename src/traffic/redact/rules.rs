@@ -55,7 +55,7 @@ pub const PERSONAL: [&str; 5] = ["email", "iban", "card", "ip", "phone"];
 /// (name, pattern, check, needs, digits)
 type Row = (&'static str, &'static str, fn(&Candidate<'_>) -> Option<Range<usize>>, &'static [&'static str], usize);
 
-const ROWS: [Row; 31] = [
+const ROWS: [Row; 35] = [
     (
         "private_key",
         r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
@@ -93,6 +93,7 @@ const ROWS: [Row; 31] = [
         ],
         0,
     ),
+    ("service_token", r"(?-u:\b)[0-9]{8,10}:[A-Za-z0-9_-]{35}(?-u:\b)", mixed, &[":"], 9),
     ("service_token", r"(?-u:\b)dapi[0-9a-f]{32}", whole, &["dapi"], 0),
     ("slack_token", r"hooks\.slack\.com/services/([A-Za-z0-9/]{20,})", whole, &["hooks.slack.com"], 0),
     ("service_token", r"(?-u:\b)SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}", whole, &["SG."], 0),
@@ -103,6 +104,13 @@ const ROWS: [Row; 31] = [
         r"(?i)(?-u:\b)(?:bearer|basic|token)\s+([A-Za-z0-9+/._~-]{16,}=*)",
         mixed,
         &["earer", "asic", "oken", "EARER", "ASIC", "OKEN"],
+        0,
+    ),
+    (
+        "bearer",
+        r#"(?i)authorization["']?\s*[:=]\s*["']?(?:bearer|token)\s+([^\s"',;\[]{8,})"#,
+        whole,
+        &["uthorization", "UTHORIZATION"],
         0,
     ),
     ("bearer", r"(?i)(?-u:\b)basic\s+([A-Za-z0-9+/_-]{6,}=*)", basic, &["asic", "ASIC"], 0),
@@ -124,23 +132,23 @@ const ROWS: [Row; 31] = [
     // Passwords need no digit, and have any sign in them.
     (
         "assigned_secret",
-        r#"(?i)(?:passwd|password|passwort|passphrase|kennwort|pwd)[*_`"']{0,3}\s*(?:=>|:=|[:=>]|is)[*_`]{0,3}\s*(?:"([^"\n]{4,})"|'([^'\n]{4,})')"#,
+        r#"(?i)(?:passwd|password|passwort|passphrase|kennwort|pwd)[*_`"']{0,3}(?:\s*\([^()\n]{1,20}\))?\s*(?:=>|:=|[:=>|]|is|was)[*_]{0,3}\s*(?:"([^"\n]{4,})"|'([^'\n]{4,})'|`([^`\n]{4,})`)"#,
         password,
-        &["=", ":", ">", " is "],
+        &["=", ":", ">", "|", " is ", " was "],
         0,
     ),
     (
         "assigned_secret",
-        r#"(?i)(?:passwd|password|passwort|passphrase|kennwort|pwd)[*_`"']{0,3}\s*(?:=>|:=|[:=])[*_`]{0,3}\s*([^\s"'`<>{}\[\]()]{6,})"#,
+        r#"(?i)(?:passwd|password|passwort|passphrase|kennwort|pwd)[*_`"']{0,3}(?:\s*\([^()\n]{1,20}\))?\s*(?:=>|:=|[:=])[*_`]{0,3}\s*([^\s"'`<>]{6,})"#,
         password,
         &["=", ":"],
         0,
     ),
     (
         "assigned_secret",
-        r#"(?i)(?:passwd|password|passwort|passphrase|kennwort|pwd)(?:>|\s+is)\s*([^\s"'`<>]{6,})"#,
+        r#"(?i)(?:passwd|password|passwort|passphrase|kennwort|pwd)(?:>|\s+(?:is|was|ist|war)|\s*\|)\s*([^\s"'`<>]{6,})"#,
         mixed,
-        &[">", " is "],
+        &[">", "|", " is ", " was ", " ist ", " war "],
         0,
     ),
     (
@@ -152,9 +160,17 @@ const ROWS: [Row; 31] = [
     ),
     (
         "assigned_secret",
-        r#"(?-u:\b)[A-Z][A-Z0-9_]*_KEY["']?\s*[:=]\s*["']?([^\s"',;&<>()\[\]{}]{8,})"#,
+        r#"(?-u:\b)[A-Z][A-Z0-9_]*(?:_KEY|SECRET|TOKEN|PASSWORD|_PASS)[A-Z0-9_]*["']?\s*[:=]\s*["']?([^\s"',;&<>()\[\]{}]{8,})"#,
         mixed,
-        &["_KEY"],
+        &["_KEY", "SECRET", "TOKEN", "PASSWORD", "_PASS"],
+        0,
+    ),
+    ("assigned_secret", r#"\s(?:-u|--user)[ =]["']?[^\s:"']+:([^\s"']{4,})"#, password, &[" -u", "--user"], 0),
+    (
+        "assigned_secret",
+        r#"(?i)(?-u:\b)(?:set-)?cookie["']?\s*:\s*["']?([^\s=;"']+=[^\r\n"']{6,})"#,
+        not_placeholder,
+        &["ookie", "OOKIE"],
         0,
     ),
     (
@@ -218,7 +234,7 @@ fn not_placeholder(candidate: &Candidate<'_>) -> Option<Range<usize>> {
 /// Any text but a placeholder, a variable, and what only says of which kind a value is.
 fn password(candidate: &Candidate<'_>) -> Option<Range<usize>> {
     const KINDS: [&str; 6] = ["string", "required", "optional", "hidden", "undefined", "boolean"];
-    let found = candidate.found.trim_end_matches(['.', '!', '?', ',', ';', ':', '*']);
+    let found = candidate.found.trim_end_matches(['.', '!', '?', ',', ';', ':', '*', ')', ']', '}', '|']);
     let is_open =
         !found.starts_with(['[', '$', '*', '-', '%']) && !KINDS.contains(&found.to_ascii_lowercase().as_str());
     (is_open && found.len() >= 4).then_some(0..found.len())
@@ -432,6 +448,24 @@ mod tests {
             ("assigned_secret", "<password>hunter22</password>".into(), "hunter22".into()),
             ("assigned_secret", "login --password correcthorse now".into(), "correcthorse".into()),
             ("assigned_secret", "password: 93847561".into(), "93847561".into()),
+            ("assigned_secret", "{password: ab(c1d2e3)}".into(), "ab(c1d2e3".into()),
+            ("assigned_secret", "`password`: `hunter22`".into(), "hunter22".into()),
+            ("assigned_secret", "New password (temporary): hunter22".into(), "hunter22".into()),
+            ("assigned_secret", "my password was hunter22".into(), "hunter22".into()),
+            ("assigned_secret", "| password | hunter22 |".into(), "hunter22".into()),
+            ("assigned_secret", "curl -u admin:patience https://x.example".into(), "patience".into()),
+            (
+                "assigned_secret",
+                "Cookie: session=8f14e45fceea167a; theme=dark".into(),
+                "session=8f14e45fceea167a; theme=dark".into(),
+            ),
+            ("assigned_secret", format!("SECRET_KEY_BASE={key}"), key.into()),
+            ("bearer", "Authorization: Bearer abcdefghijklmnop".into(), "abcdefghijklmnop".into()),
+            (
+                "service_token",
+                "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1".into(),
+                "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1".into(),
+            ),
             ("service_token", format!("whsec_{key}"), format!("whsec_{key}")),
             (
                 "service_token",
@@ -474,6 +508,9 @@ mod tests {
             ("api_key", "the sk-nearest-neighbour-method is slow"),
             ("bearer", "bearer authentication-with-certificates"),
             ("bearer", "basic training"),
+            ("assigned_secret", "the password is incorrect"),
+            ("assigned_secret", "password: required"),
+            ("assigned_secret", "a cookie: two of them, please"),
             ("assigned_secret", "PRIMARY_KEY: customer_number"),
             ("url_password", "see https://x.example:8443/a and mail b@c.example"),
             ("assigned_secret", "token: authentication"),
