@@ -187,9 +187,12 @@ fn what_comes_too_late_counts_in_every_figure() {
     suite(&folder, &[("a", &model)], gates);
     let text = folder.read("suite.yaml").replace("timeout: 20s", "timeout: 500ms\n    retries: 0");
     folder.write("suite.yaml", text);
-    replay(&folder, &[]).expect(1);
+    replay(&folder, &[]);
     let report = folder.json("run/report.json");
     let timing = &report["replay"]["candidates"][0];
+    // On a machine that is held up itself, no gate on a time is decided.
+    let is_valid = timing["invalid"].as_array().unwrap().is_empty();
+    assert_eq!(report["exit_code"], if is_valid { 1 } else { 4 }, "{timing}");
     assert_eq!((&timing["accounting"]["timed_out"], &timing["response"]["n"]), (&json!(10), &json!(50)));
     let metrics = candidate(&report, "a")["metrics"].as_array().unwrap();
     let p95 = metrics.iter().find(|metric| metric["name"] == "response_ms.p95").unwrap();
@@ -216,8 +219,7 @@ fn an_invalid_replay_neither_passes_nor_fails_a_gate_on_time() {
 #[test]
 fn what_the_log_does_not_say_is_neither_guessed_nor_dropped_in_silence() {
     let folder = Folder::new();
-    let model =
-        Model::start(|asked| [vec![Step::Wait(Duration::from_millis(150))], server::answer(asked, "x")].concat());
+    let model = Model::start(|asked| [vec![Step::Wait(Duration::from_millis(1))], server::answer(asked, "x")].concat());
     let line = |n: u64| {
         json!({"evalctl": "capture/1", "turn": n + 1, "id": format!("q{n}"), "conversation": "c",
         "arrived_us": 1_700_000_000_000_000 + n * 200_000, "precision": "ms",

@@ -361,12 +361,16 @@ impl Redactor {
         let mut out = String::new();
         let (mut done, mut at) = (0, 0);
         // What of a match was no part of what must go may begin another.
-        while let Some(captures) = text.get(at..).and_then(|_| rule.pattern.captures_at(text, at)) {
+        while at <= text.len()
+            && let Some(captures) = rule.pattern.captures_at(text, at)
+        {
             let Some(found) = captures.iter().flatten().nth(1).or_else(|| captures.get(0)) else { break };
             let (before, after) = (text[..found.start()].chars().next_back(), text[found.end()..].chars().next());
             let candidate = Candidate { found: found.as_str(), before, after };
-            let Some(part) = (rule.check)(&candidate) else {
-                at = found.end().max(at + 1);
+            let Some(part) = (rule.check)(&candidate).filter(|part| !part.is_empty()) else {
+                // A pattern of the user's may find a place that holds nothing.
+                let passed = if found.is_empty() { after.map_or(1, char::len_utf8) } else { 0 };
+                at = found.end() + passed;
                 continue;
             };
             let part = found.start() + part.start..found.start() + part.end;

@@ -103,6 +103,14 @@ fn fields_go_as_a_whole() {
 }
 
 #[test]
+fn places_that_hold_nothing_are_passed_over() {
+    let edges = custom("edge: \\b\n", std::path::Path::new("r")).unwrap();
+    let mut value = json!({"a": "né à la carte"});
+    Redactor::new(&[], edges).exchange(&mut value, "c", true);
+    assert_eq!(value["a"], "né à la carte");
+}
+
+#[test]
 fn what_is_remembered_is_bounded() {
     let mut redactor = redactor();
     for conversation in 0..50 {
