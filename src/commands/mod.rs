@@ -125,6 +125,7 @@ fn stored_plan(folder: &Path, other: Option<Source>, world: &World<'_>) -> Resul
         probes: Some(manifest.candidates.iter().filter_map(|candidate| candidate.probe.clone()).collect()),
     };
     let mut plan = plan::prepare(&source, &options, world.environment)?;
+    plan.measured(manifest.replay.as_ref().and_then(|replay| replay.volume));
     // What was asked stands in the manifest; a file of answers may have gone since.
     for candidate in &mut plan.candidates {
         if let Some(known) = manifest.candidates.iter().find(|known| *known.id == *candidate.id) {

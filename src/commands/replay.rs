@@ -84,9 +84,11 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
             pauses: BTreeMap::new(),
             longest_pause: Duration::ZERO,
             cached: survey.cached,
+            volume: survey.volume(),
             not_passed_on: survey.not_passed_on.clone(),
         },
     };
+    plan.measured(told.volume);
     let as_run = as_run(args);
     if let (Some(from), Some(out)) = (&args.offline, &args.out)
         && from.canonicalize().ok().is_some_and(|from| out.canonicalize().ok() == Some(from))

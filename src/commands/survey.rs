@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use rust_decimal::Decimal;
 use serde_json::Value;
 
 use crate::cli::{ReplayArgs, SessionOrder};
@@ -11,8 +12,11 @@ use crate::commands::estimate;
 use crate::commands::exit::CommandError;
 use crate::commands::plan::{LOGGED, Plan, not_passed_on};
 use crate::engine::{Gaps, Late, OnFull, Order, Pacing, Punctuality, Timetable};
-use crate::types::{CaptureVersion, Faults};
+use crate::types::{CaptureVersion, Faults, Volume};
 use crate::util::text::visible;
+
+/// A minute, in microseconds.
+const MINUTE_US: i64 = 60_000_000;
 
 /// How many names of parameters are kept that are not passed on.
 const NAMES: usize = 20;
@@ -104,6 +108,10 @@ pub struct Survey {
     conversations: usize,
     /// From the first request to the last, once through.
     span: Duration,
+    /// When the log's first and last request arrived, in microseconds.
+    logged: Option<(i64, i64)>,
+    /// Requests of the log's busiest minute.
+    busiest_minute: u64,
     /// Gaps that `--max-gap` cut.
     pub gaps_cut: u64,
     /// How finely its lines tell time, the coarsest first.
@@ -126,7 +134,8 @@ impl Survey {
         let (mut requests, mut span, mut made) = (0_u64, Duration::ZERO, 0);
         let (mut untimed, mut digested, mut foreign, mut back, mut cached) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
         let is_cut = plan.suite.dataset.select.as_ref().is_some_and(|select| select.filter.is_some());
-        let mut last = i64::MIN;
+        let (mut first, mut last) = (i64::MAX, i64::MIN);
+        let mut minutes: std::collections::HashMap<i64, u64> = std::collections::HashMap::new();
         let mut precisions: Vec<String> = Vec::new();
         let mut unknown = BTreeMap::new();
         for sample in plan.dataset.samples(&plan.selection) {
@@ -138,6 +147,8 @@ impl Survey {
             let arrived = sample.row.get("arrived_us").and_then(Value::as_i64);
             if let Some(arrived) = arrived {
                 back += u64::from(arrived < last);
+                first = first.min(arrived);
+                *minutes.entry(arrived.div_euclid(MINUTE_US)).or_default() += 1;
                 last = last.max(arrived);
             }
             for name in not_passed_on(&sample.row) {
@@ -195,7 +206,9 @@ impl Survey {
         }
         let gaps_cut = timetable.cuts;
         let conversations = conversations.len();
-        Ok(Survey { requests, conversations, span, gaps_cut, precisions, made, cached, not_passed_on: unknown })
+        let logged = (first < last).then_some((first, last));
+        let busiest_minute = minutes.into_values().max().unwrap_or(0);
+        Ok(Survey { requests, conversations, span, logged, busiest_minute, gaps_cut, precisions, made, cached, not_passed_on: unknown })
     }
 
     /// From the beginning of one time through to that of the next: one mean gap after its last request.
@@ -206,6 +219,18 @@ impl Survey {
             Pacing::AsLogged { .. } => self.span + self.span.div_f64((self.requests.max(2) - 1) as f64),
             Pacing::At { .. } => Duration::ZERO,
         }
+    }
+
+    /// How much the log asks over its own span, whatever the speed of the replay: from its first request to one mean gap
+    /// after its last. `None` where it tells no times.
+    pub fn volume(&self) -> Option<Volume> {
+        let (first, last) = self.logged?;
+        let gap = (last - first).checked_div(i64::try_from(self.requests).ok()?.checked_sub(1)?)?;
+        let hours = Decimal::from(last.checked_sub(first)?.checked_add(gap)?).checked_div(Decimal::from(3_600_000_000_i64))?;
+        let volume = Volume { requests: Decimal::from(self.requests), hours, peak_over_mean: 1.0, is_measured: true };
+        // The mean of a log of less than a minute is its peak.
+        let peak = self.busiest_minute as f64 / 60.0 / volume.mean_per_s()?;
+        Some(Volume { peak_over_mean: peak.max(1.0), ..volume })
     }
 
     /// How finely the log tells time, in words, the coarsest lines first; `None` where a rate takes its place.

@@ -1,6 +1,6 @@
 //! Puts records and marks into columns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use polars::prelude::{Column, DataFrame, Float64Chunked, IntoColumn, NewChunkedArray, UInt32Chunked};
@@ -9,7 +9,9 @@ use rust_decimal::prelude::ToPrimitive;
 
 use crate::frame::{CandidateFrame, RunFrame};
 use crate::price::{self, NoCost};
-use crate::types::{Account, Counts, Failure, FailureKind, Finish, Mark, Price, Record, Score, TokenSum, Usage};
+use crate::types::{
+    Account, Counts, Failure, FailureKind, Finish, Machines, Mark, Price, Record, Score, TokenSum, Usage, Volume,
+};
 
 /// A metric that a scorer makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,10 @@ pub struct Layout {
     pub metrics: Vec<MetricColumn>,
     /// Cluster of each sample, as a code; `None` when the suite names no cluster.
     pub clusters: Option<Vec<u32>>,
+    /// How much is asked over how long, where that is known: what machines that are paid by the hour are shared among.
+    pub volume: Option<Volume>,
+    /// The samples in ascending order of their ids, which the order of the rows does not change; filled by the builder.
+    pub by_id: Vec<u32>,
     /// Classes that label marks may name, by code; filled by the builder.
     pub classes: Vec<String>,
     /// Per metric and sample, whether an answer could not be marked, for want of a target; set by the builder. Empty when
@@ -69,6 +75,11 @@ pub struct Facts {
     pub is_open: bool,
     /// Attempts beyond the first.
     pub retries: u64,
+    /// Whether the answer says something: a text or a call, and no refusal of the service.
+    pub is_answer: bool,
+    /// Whether the service says that it refused or filtered the answer: what that took and cost says nothing of what an
+    /// answer takes and costs.
+    pub is_refused: bool,
     /// Whether the answer ran into its token limit; `None` when the service did not say why it stopped.
     pub is_truncated: Option<bool>,
     /// Milliseconds.
@@ -117,6 +128,8 @@ impl Facts {
                     failure: Some(failure.kind()),
                     is_open,
                     retries,
+                    is_answer: false,
+                    is_refused: false,
                     is_truncated: None,
                     latency_ms: timed.map(|(timing, _)| ms(timing.done)),
                     ttft_ms: None,
@@ -126,7 +139,12 @@ impl Facts {
                     held_usd,
                     usage: Usage::default(),
                     cost: None,
-                    span: record.timing.as_ref().map(|timing| (timing.sent, timing.sent + timing.done)),
+                    // What never reached the machine took none of its time.
+                    span: record
+                        .timing
+                        .as_ref()
+                        .filter(|_| failure.kind() != FailureKind::Connection)
+                        .map(|timing| (timing.sent, timing.sent + timing.done)),
                     marks: Vec::new(),
                     labels: Vec::new(),
                 };
@@ -152,10 +170,14 @@ impl Facts {
             },
             (None, Err(reason)) => Some(Err(reason.clone())),
         };
+        let is_refused = response.is_refusal || response.finish == Some(Finish::Filter);
+        let says_something = !response.text.trim().is_empty() || !response.tool_calls.is_empty();
         Facts {
             failure: None,
             is_open,
             retries,
+            is_answer: says_something && !is_refused,
+            is_refused,
             is_truncated: response.finish.map(|finish| finish == Finish::Length),
             latency_ms: timing.map(|timing| ms(timing.done)),
             ttft_ms: first.map(ms),
@@ -221,6 +243,8 @@ enum State {
 struct Columns {
     state: Vec<State>,
     account: Account,
+    answers: u64,
+    refused: Vec<bool>,
     truncated: Vec<Option<bool>>,
     latency_ms: Vec<Option<f64>>,
     ttft_ms: Vec<Option<f64>>,
@@ -245,7 +269,13 @@ pub struct Builder {
 
 impl Builder {
     /// An empty frame: every task counts as dropped until its record comes.
-    pub fn new(layout: Layout) -> Builder {
+    pub fn new(mut layout: Layout) -> Builder {
+        // Clusters of one are no clusters.
+        let is_single = |clusters: &Vec<u32>| clusters.iter().collect::<HashSet<_>>().len() == clusters.len();
+        layout.clusters = layout.clusters.filter(|clusters| !is_single(clusters));
+        let count = u32::try_from(layout.samples.len()).expect("a run has fewer samples than 32 bits count");
+        layout.by_id = (0..count).collect();
+        layout.by_id.sort_unstable_by_key(|sample| &*layout.samples[*sample as usize]);
         let tasks = layout.samples.len() * layout.repeats;
         let columns = layout
             .prices
@@ -255,6 +285,8 @@ impl Builder {
                 Columns {
                     state: vec![State::Dropped; tasks],
                     account: Account::default(),
+                    answers: 0,
+                    refused: vec![false; tasks],
                     truncated: vec![None; tasks],
                     latency_ms: vec![None; tasks],
                     ttft_ms: vec![None; tasks],
@@ -296,6 +328,8 @@ impl Builder {
                 return;
             }
         }
+        columns.answers += u64::from(facts.is_answer);
+        columns.refused[row] = facts.is_refused;
         let is_scored = facts.marks.iter().all(Option::is_some);
         columns.state[row] = if is_scored { State::Scored } else { State::Unscored };
         columns.truncated[row] = facts.is_truncated;
@@ -365,10 +399,34 @@ fn label_columns(layout: &Layout, tasks: usize) -> Vec<Vec<Option<u32>>> {
 
 impl Columns {
     fn finish(mut self, layout: &Layout, price: Option<&Price>) -> CandidateFrame {
-        if let Some(per_hour) = price.and_then(|price| price.per_hour_usd) {
-            self.charge_by_the_hour(per_hour);
-        }
+        let per_hour = price.and_then(|price| Some((price.per_hour_usd?, price)));
+        // What answers cost beside the machine's hours.
+        let mut cost = self.cost.clone();
+        let hours = per_hour.map(|(per_hour, price)| self.by_the_hour(per_hour, price.replicas, layout.volume));
         let spend = self.spend();
+        let full_use = self.cost;
+        let mut cost_reason = self.cost_reason;
+        let mut worst = Vec::new();
+        if let Some(hours) = &hours {
+            match &hours.reserved {
+                Ok(reserved) => {
+                    let is_answered = |row: usize| matches!(self.state[row], State::Scored | State::Unscored);
+                    let beside = std::mem::take(&mut cost);
+                    let is_by_hours_alone = beside.iter().all(Option::is_none);
+                    cost = beside
+                        .into_iter()
+                        .enumerate()
+                        .map(|(row, beside)| is_answered(row).then(|| beside.unwrap_or_default().checked_add(*reserved)).flatten())
+                        .collect();
+                    // Machines that stand there anyway cost no more for what failed on them.
+                    worst.extend(reserved.to_f64().filter(|_| is_by_hours_alone).map(|most| ("cost_usd", most)));
+                }
+                Err(reason) => {
+                    cost_reason.get_or_insert_with(|| reason.clone());
+                    cost = vec![None; self.state.len()];
+                }
+            }
+        }
         let mut counts = Counts { tasks: self.state.len() as u64, ..Counts::default() };
         let mut failures = BTreeMap::new();
         for state in &self.state {
@@ -390,13 +448,23 @@ impl Columns {
         let mut columns: Vec<Column> = vec![numbers("failure_rate", failed)];
         let truth = |is: Option<bool>| is.map(|is| if is { 1.0 } else { 0.0 });
         columns.push(numbers("truncation_rate", self.truncated.into_iter().map(truth)));
-        columns.push(numbers("latency_ms", self.latency_ms.into_iter()));
-        columns.push(numbers("ttft_ms", self.ttft_ms.into_iter()));
-        columns.push(numbers("tpot_ms", self.tpot_ms.into_iter()));
-        columns.push(numbers("response_ms", self.response_ms.into_iter()));
-        columns.push(numbers("input_tokens", self.input_tokens.into_iter()));
-        columns.push(numbers("output_tokens", self.output_tokens.into_iter()));
-        columns.push(numbers("cost_usd", self.cost.into_iter().map(|cost| cost.and_then(|cost| cost.to_f64()))));
+        let refused = &self.refused;
+        let observed = |cells: Vec<Option<f64>>| {
+            cells.into_iter().zip(refused).map(|(cell, is_refused)| cell.filter(|_| !is_refused))
+        };
+        let dollars = |cells: Vec<Option<Decimal>>| {
+            observed(cells.into_iter().map(|cost| cost.and_then(|cost| cost.to_f64())).collect())
+        };
+        columns.push(numbers("latency_ms", observed(self.latency_ms)));
+        columns.push(numbers("ttft_ms", observed(self.ttft_ms)));
+        columns.push(numbers("tpot_ms", observed(self.tpot_ms)));
+        columns.push(numbers("response_ms", observed(self.response_ms)));
+        columns.push(numbers("input_tokens", observed(self.input_tokens)));
+        columns.push(numbers("output_tokens", observed(self.output_tokens)));
+        columns.push(numbers("cost_usd", dollars(cost)));
+        if hours.is_some() {
+            columns.push(numbers("cost_full_use_usd", dollars(full_use)));
+        }
         for (index, marks) in self.marks.into_iter().enumerate() {
             columns.push(numbers(&mark_column(index), marks.into_iter()));
         }
@@ -411,16 +479,47 @@ impl Columns {
             }
         }
         let frame = DataFrame::new(self.state.len(), columns).expect("all columns have one row per task");
-        CandidateFrame { frame, counts, failures, account: self.account, spend, cost_reason: self.cost_reason }
+        CandidateFrame {
+            frame,
+            counts,
+            answers: self.answers,
+            failures,
+            account: self.account,
+            spend,
+            cost_reason,
+            worst,
+            machines: hours.map(|hours| hours.machines),
+        }
     }
 
-    /// Charges each request its share of the machine's busy time.
-    fn charge_by_the_hour(&mut self, per_hour: Decimal) {
+    /// Charges each answer its share of the machine's busy time, with what failed borne by all of them, and works out what
+    /// an answer costs with machines reserved for the volume.
+    fn by_the_hour(
+        &mut self,
+        per_hour: Decimal,
+        replicas: Option<std::num::NonZeroU32>,
+        volume: Option<Volume>,
+    ) -> ByTheHour {
         let rows: Vec<usize> = (0..self.spans.len()).filter(|row| self.spans[*row].is_some()).collect();
         let spans: Vec<(Duration, Duration)> = rows.iter().filter_map(|row| self.spans[*row]).collect();
-        let (shares, _busy) = price::machine_time(&spans);
+        let (shares, busy) = price::machine_time(&spans);
+        let is_answered = |row: usize| matches!(self.state[row], State::Scored | State::Unscored);
+        let count = |is: &dyn Fn(&State) -> bool| self.state.iter().filter(|state| is(state)).count() as u64;
+        let (answered, ended) = (
+            count(&|state| matches!(state, State::Scored | State::Unscored)),
+            count(&|state| *state != State::Dropped),
+        );
+        let mut timed = rows.iter().filter(|row| is_answered(**row)).count() as u32;
+        let mut wasted: Duration =
+            rows.iter().zip(&shares).filter(|(row, _)| !is_answered(**row)).map(|(_, share)| *share).sum();
         for (row, share) in rows.into_iter().zip(shares) {
-            let hourly = price::hourly_cost(per_hour, share);
+            if !is_answered(row) {
+                continue;
+            }
+            // An equal part of what failed; dividing what is left keeps the sum exact.
+            let part = wasted / timed;
+            (wasted, timed) = (wasted - part, timed - 1);
+            let hourly = price::hourly_cost(per_hour, share + part);
             // A price may be by the hour and by the token at once.
             let sum = hourly.and_then(|hourly| self.cost[row].unwrap_or_default().checked_add(hourly));
             match sum {
@@ -430,6 +529,35 @@ impl Columns {
                 }
             }
         }
+        let measured_per_s = (answered > 0 && !busy.is_zero()).then(|| answered as f64 / busy.as_secs_f64());
+        let needed = volume.zip(measured_per_s).and_then(|(volume, rate)| price::machines_needed(&volume, rate));
+        let machines = replicas.map(|replicas| u64::from(replicas.get())).or(needed);
+        let reserved = match (volume, machines) {
+            (None, _) => Err("it is paid by the hour, so what a request costs depends on how many there are: state \
+                              `volume: { requests_per_day: …, peak_over_mean: … }`"
+                .to_owned()),
+            (Some(_), None) => Err("no times were measured that say how many machines the volume needs: state \
+                                    `replicas` in its `price`"
+                .to_owned()),
+            (Some(_), _) if answered == 0 => Err("nothing was answered".to_owned()),
+            (Some(volume), Some(machines)) => price::reserved_cost(per_hour, machines, &volume)
+                // What fails is paid for by what is answered.
+                .and_then(|cost| cost.checked_mul(Decimal::from(ended))?.checked_div(Decimal::from(answered)))
+                .ok_or_else(|| "the amount is too large".to_owned()),
+        };
+        let machines = Machines {
+            per_hour_usd: per_hour.normalize().to_string(),
+            measured_per_s,
+            full_use_usd: None,
+            volume,
+            replicas: machines,
+            needed,
+            reserved_usd: reserved.as_ref().ok().and_then(Decimal::to_f64),
+            break_even_per_s: None,
+            break_even_with: None,
+            reason: reserved.as_ref().err().cloned(),
+        };
+        ByTheHour { reserved, machines }
     }
 
     /// Exact dollars of all answers; why not, when one of them has no known cost.
@@ -443,6 +571,13 @@ impl Columns {
         }
         Ok(sum)
     }
+}
+
+/// What machines by the hour come to.
+struct ByTheHour {
+    /// Dollars per answer with machines reserved for the volume, or why that cannot be said.
+    reserved: Result<Decimal, String>,
+    machines: Machines,
 }
 
 /// Name of a metric's column of marks. Names of metrics are the user's, so columns go by number.

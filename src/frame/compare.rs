@@ -2,8 +2,9 @@
 
 use crate::frame::build::mark_column;
 use crate::frame::label::{self, Answers};
-use crate::frame::metrics::{distinct, quantile_of};
-use crate::frame::{CandidateFrame, Layout, RESAMPLES, Settings};
+use crate::frame::clusters::{cells, lumps};
+use crate::frame::metrics::{alike, distinct, is_too_alike, quantile_of};
+use crate::frame::{CandidateFrame, Layout, RESAMPLES, Settings, per_sample};
 use crate::stats::{self, FlipMonitor};
 use crate::types::{AtWorst, Comparison, Discordant, Estimate, Flip, Method, Paired, Unit};
 
@@ -79,20 +80,51 @@ impl Joined {
         }
         joined
     }
+
+    /// Where each sample of the layout stands among the joined ones.
+    fn places(&self, layout: &Layout) -> Vec<Option<usize>> {
+        let mut places = vec![None; layout.samples.len()];
+        for (index, sample) in self.samples.iter().enumerate() {
+            places[*sample as usize] = Some(index);
+        }
+        places
+    }
+
+    /// The bootstrap interval of the mean difference, drawn in an order that does not hang on that of the rows.
+    fn bootstrap(&self, layout: &Layout, settings: &Settings) -> Option<(f64, f64)> {
+        let places = self.places(layout);
+        let in_order = || layout.by_id.iter().filter_map(|sample| Some((*sample, places[*sample as usize]?)));
+        let differences: Vec<f64> = in_order().map(|(_, place)| self.candidate[place] - self.baseline[place]).collect();
+        let clusters = layout.clusters.as_ref().map(|clusters| {
+            let mut codes = std::collections::HashMap::new();
+            let code = |sample: u32| {
+                let next = u32::try_from(codes.len()).expect("no more clusters than samples");
+                *codes.entry(clusters[sample as usize]).or_insert(next)
+            };
+            in_order().map(|(sample, _)| sample).map(code).collect::<Vec<u32>>()
+        });
+        let Settings { confidence, seed, .. } = *settings;
+        stats::bootstrap_mean(&differences, clusters.as_deref(), confidence, RESAMPLES, seed)
+            .map(|interval| (interval.lower, interval.upper))
+    }
+
+    /// Candidate − baseline, per sample.
+    fn differences(&self) -> Vec<f64> {
+        self.candidate.iter().zip(&self.baseline).map(|(candidate, baseline)| candidate - baseline).collect()
+    }
 }
 
 impl Pair<'_> {
     fn all(&self, out: &mut Vec<Comparison>) {
         for (index, metric) in self.layout.metrics.iter().enumerate() {
-            let is_binary = metric.is_binary && self.layout.repeats == 1;
             let is_unmarkable = |sample| self.layout.is_unmarkable(index, sample);
-            out.push(self.share(&metric.name, &mark_column(index), is_binary, (0.0, 1.0), is_unmarkable));
+            out.push(self.share(&metric.name, &mark_column(index), metric.is_binary, (0.0, 1.0), is_unmarkable));
             if metric.is_label {
                 out.push(self.macro_f1(index));
             }
         }
         for column in ["failure_rate", "truncation_rate"] {
-            let mut comparison = self.share(column, column, self.layout.repeats == 1, (1.0, 0.0), |_| false);
+            let mut comparison = self.share(column, column, true, (1.0, 0.0), |_| false);
             // A flip here is a failure, not a wrong answer; the report lists wrong answers.
             comparison.flips.clear();
             out.push(comparison);
@@ -160,107 +192,142 @@ impl Pair<'_> {
         worst: (f64, f64),
         is_unmarkable: impl Fn(usize) -> bool,
     ) -> Comparison {
-        let mut comparison = self.marks(metric, &self.join_marks(column, &is_unmarkable), is_binary);
+        let rows = (self.candidate.rows(column), self.baseline.rows(column));
+        let mut comparison = self.marks(metric, &rows, is_binary, &is_unmarkable);
+        comparison.paired_at_worst.clone_from(&comparison.paired);
         if comparison.lost > 0 {
             let at = |frame: &CandidateFrame, worst| {
-                frame.per_sample_at_worst(column, self.layout.repeats, worst, &is_unmarkable)
+                frame.rows_at_worst(column, self.layout.repeats, worst, &is_unmarkable)
             };
-            let joined = Joined::of(at(self.candidate, worst.0), at(self.baseline, worst.1), &is_unmarkable);
-            comparison.paired_at_worst = self.marks(metric, &joined, is_binary).paired;
+            let rows = (at(self.candidate, worst.0), at(self.baseline, worst.1));
+            comparison.paired_at_worst = self.marks(metric, &rows, is_binary, &is_unmarkable).paired;
         }
         comparison
     }
 
-    /// Marks: Tango and McNemar for yes/no marks of independent samples, paired t and bootstrap for everything else.
-    fn marks(&self, metric: &str, joined: &Joined, is_binary: bool) -> Comparison {
-        let clusters = self.clusters(joined);
-        let method = match (&clusters, is_binary) {
-            (Some(_), _) => Method::ClusteredPairedT,
-            (None, true) => Method::Tango,
-            (None, false) => Method::PairedT,
-        };
-        let mut comparison = self.blank(metric, Unit::Share, joined, method);
-        if is_binary {
-            let mut discordant = Discordant::default();
-            let mut monitor = FlipMonitor::new(1.0 - self.settings.confidence);
-            for (index, sample) in joined.samples.iter().enumerate() {
-                let (candidate, baseline) = (joined.candidate[index] > 0.5, joined.baseline[index] > 0.5);
-                monitor.push(candidate, baseline);
-                if candidate != baseline {
-                    let count = if candidate { &mut discordant.candidate_only } else { &mut discordant.baseline_only };
-                    *count += 1;
-                    let sample = self.layout.samples[*sample as usize].to_string();
-                    comparison.flips.push(Flip { sample, is_fixed: candidate });
-                }
-            }
-            comparison.discordant = Some(discordant);
-            // Turns of one conversation are not independent; conversations of one turn are.
-            let is_independent = clusters.as_ref().is_none_or(|clusters| distinct(clusters) == clusters.len() as u64);
-            comparison.shown_after = monitor.shown_after().filter(|_| is_independent);
+    /// Marks of all tasks of the two: Tango and McNemar for yes/no marks, a bounded mean and the bootstrap beside it for
+    /// graded ones.
+    fn marks(
+        &self,
+        metric: &str,
+        rows: &(Vec<Option<f64>>, Vec<Option<f64>>),
+        is_binary: bool,
+        is_unmarkable: impl Fn(usize) -> bool,
+    ) -> Comparison {
+        let repeats = self.layout.repeats;
+        let joined = Joined::of(per_sample(&rows.0, repeats), per_sample(&rows.1, repeats), is_unmarkable);
+        let mut comparison = self.blank(metric, Unit::Share, &joined, Method::Tango);
+        if is_binary && repeats == 1 {
+            self.count_flips(&mut comparison, &joined);
         }
         if joined.samples.is_empty() {
             return comparison;
         }
-        let differences: Vec<f64> = joined.candidate.iter().zip(&joined.baseline).map(|(c, b)| c - b).collect();
-        match (comparison.discordant, &clusters) {
-            (Some(discordant), None) => {
-                let (b, c, n) = (discordant.candidate_only, discordant.baseline_only, comparison.n);
-                comparison.difference = Some((b as f64 - c as f64) / n as f64);
-                comparison.p_value = Some(stats::mcnemar_exact(b, c));
-                comparison.paired = Some(Paired::Binary { discordant, n });
-                if let Some(interval) = stats::tango(b, c, n, self.settings.confidence) {
-                    (comparison.lower, comparison.upper) = (Some(interval.lower), Some(interval.upper));
-                }
-            }
-            _ => self.fill_mean(&mut comparison, &differences, clusters.as_deref()),
+        let differences = joined.differences();
+        comparison.difference = Some(differences.iter().sum::<f64>() / differences.len() as f64);
+        if is_binary {
+            self.fill_binary(&mut comparison, &joined, rows);
+        } else {
+            self.fill_graded(&mut comparison, &joined, &differences);
+        }
+        if comparison.lower.is_none() {
+            let unit = if self.layout.clusters.is_some() { "clusters" } else { "samples" };
+            comparison.reason = Some(format!("no interval: fewer than two {unit} have a value for both"));
         }
         comparison
     }
 
-    /// Mean difference with Student's t, and the bootstrap beside it.
-    fn fill_mean(&self, comparison: &mut Comparison, differences: &[f64], clusters: Option<&[u32]>) {
+    /// Which samples flipped, of yes/no marks without repeats.
+    fn count_flips(&self, comparison: &mut Comparison, joined: &Joined) {
+        let mut discordant = Discordant::default();
+        let mut monitor = FlipMonitor::new(1.0 - self.settings.confidence);
+        for (index, sample) in joined.samples.iter().enumerate() {
+            let (candidate, baseline) = (joined.candidate[index] > 0.5, joined.baseline[index] > 0.5);
+            monitor.push(candidate, baseline);
+            if candidate != baseline {
+                let count = if candidate { &mut discordant.candidate_only } else { &mut discordant.baseline_only };
+                *count += 1;
+                let sample = self.layout.samples[*sample as usize].to_string();
+                comparison.flips.push(Flip { sample, is_fixed: candidate });
+            }
+        }
+        comparison.discordant = Some(discordant);
+        // Turns of one conversation are not independent; conversations of one turn are.
+        let clusters = self.clusters(joined);
+        let is_independent = clusters.as_ref().is_none_or(|clusters| distinct(clusters) == clusters.len() as u64);
+        comparison.shown_after = monitor.shown_after().filter(|_| is_independent);
+    }
+
+    /// Yes/no marks: Tango's interval and McNemar's p, both on effective counts where samples are clustered or repeated.
+    /// The repeats of a sample are paired one by one.
+    fn fill_binary(
+        &self,
+        comparison: &mut Comparison,
+        joined: &Joined,
+        rows: &(Vec<Option<f64>>, Vec<Option<f64>>),
+    ) {
+        let repeats = self.layout.repeats;
+        let counts = joined.samples.iter().map(|sample| {
+            let sample = *sample as usize;
+            let range = sample * repeats..(sample + 1) * repeats;
+            let pairs = rows.0[range.clone()].iter().zip(&rows.1[range]);
+            let differs = |(one, other): (&Option<f64>, &Option<f64>)| {
+                let is_right = |mark: &Option<f64>| mark.is_some_and(|mark| mark > 0.5);
+                i32::from(is_right(one)) - i32::from(is_right(other))
+            };
+            pairs.map(differs).fold((sample, 0, 0), |(sample, better, worse), sign| {
+                (sample, better + u64::from(sign > 0), worse + u64::from(sign < 0))
+            })
+        });
+        let cells = cells(self.layout, counts);
         let confidence = self.settings.confidence;
-        let mean = match clusters {
-            Some(clusters) => stats::clustered_mean(differences, clusters, confidence),
-            None => stats::mean(differences, confidence),
+        let is_single = cells.iter().all(|cell| cell.size == 1);
+        comparison.method = if is_single { Method::Tango } else { Method::ClusteredTango };
+        if let Some(interval) = stats::clustered_tango(&cells, confidence) {
+            (comparison.lower, comparison.upper) = (Some(interval.lower), Some(interval.upper));
+            comparison.p_value = stats::clustered_mcnemar(&cells, confidence);
+            comparison.paired = Some(Paired::Binary(cells));
+        }
+    }
+
+    /// Graded marks: their differences lie between −1 and 1.
+    fn fill_graded(&self, comparison: &mut Comparison, joined: &Joined, differences: &[f64]) {
+        let confidence = self.settings.confidence;
+        comparison.method = Method::Bounded;
+        let samples = joined.samples.iter().map(|sample| *sample as usize);
+        let lumps = lumps(self.layout, samples.zip(differences.iter().copied()));
+        if let Some(interval) = stats::bounded_mean(&lumps, -1.0, 1.0, confidence) {
+            (comparison.lower, comparison.upper) = (Some(interval.lower), Some(interval.upper));
+            comparison.p_value = stats::bounded_p(&lumps);
+            comparison.paired = Some(Paired::Graded(lumps));
+        }
+        comparison.bootstrap = joined.bootstrap(self.layout, self.settings);
+    }
+
+    /// Mean difference of what has no bounds, with Student's t.
+    fn fill_mean(&self, comparison: &mut Comparison, joined: &Joined, clusters: Option<&[u32]>) {
+        let confidence = self.settings.confidence;
+        let differences = &joined.differences();
+        let (mean, unit) = match clusters {
+            Some(clusters) => (stats::clustered_mean(differences, clusters, confidence), "clusters"),
+            None => (stats::mean(differences, confidence), "samples"),
         };
+        let n = differences.len() as u64;
+        comparison.difference = Some(differences.iter().sum::<f64>() / n as f64);
         let Some(mean) = mean else {
-            comparison.difference = Some(differences.iter().sum::<f64>() / differences.len() as f64);
-            let unit = if clusters.is_some() { "clusters" } else { "samples" };
             comparison.reason = Some(format!("no interval: fewer than two {unit} have a value for both"));
             return;
         };
         comparison.difference = Some(mean.mean);
-        let n = differences.len() as u64;
-        if comparison.unit == Unit::Share && mean.se == 0.0 {
-            self.fill_constant(comparison, mean.mean, clusters.map_or(n, distinct));
+        if is_too_alike(mean.se, n) {
+            comparison.reason = Some(alike(n));
             return;
         }
         (comparison.lower, comparison.upper) = (Some(mean.interval.lower), Some(mean.interval.upper));
         comparison.p_value = mean.p_value();
         let (difference, se, df, variance) = (mean.mean, mean.se, mean.df, mean.variance());
-        comparison.paired = Some(Paired::Mean { difference, se, df, n, variance });
-        comparison.bootstrap = stats::bootstrap_mean(differences, clusters, confidence, RESAMPLES, self.settings.seed)
-            .map(|interval| (interval.lower, interval.upper));
-    }
-
-    /// Differences that are all alike do not vary, which Student's t takes for certainty. When none differs, or all do and
-    /// wholly, they are yes/no marks of as many `units` (samples or clusters); in between nothing can be said.
-    fn fill_constant(&self, comparison: &mut Comparison, difference: f64, units: u64) {
-        let count = |is: bool| if is { units } else { 0 };
-        let discordant =
-            Discordant { candidate_only: count(difference == 1.0), baseline_only: count(difference == -1.0) };
-        if difference != 0.0 && discordant == Discordant::default() {
-            comparison.reason = Some("no interval: all differences are alike".to_owned());
-            return;
-        }
-        let Discordant { candidate_only, baseline_only } = discordant;
-        comparison.method = Method::Tango;
-        comparison.p_value = Some(stats::mcnemar_exact(candidate_only, baseline_only));
-        comparison.paired = Some(Paired::Binary { discordant, n: units });
-        if let Some(interval) = stats::tango(candidate_only, baseline_only, units, self.settings.confidence) {
-            (comparison.lower, comparison.upper) = (Some(interval.lower), Some(interval.upper));
-        }
+        comparison.paired = Some(Paired::Mean { difference, se, df, variance });
+        comparison.bootstrap = joined.bootstrap(self.layout, self.settings);
     }
 
     fn macro_f1(&self, metric: usize) -> Comparison {
@@ -276,6 +343,16 @@ impl Pair<'_> {
             Some(candidate.macro_f1(samples())? - baseline.macro_f1(samples())?)
         };
         self.fill_bootstrap(&mut comparison, &joined.samples, units, difference);
+        let column = mark_column(metric);
+        let rows = (self.candidate.rows(&column), self.baseline.rows(&column));
+        let accuracy = self.marks(&name, &rows, true, |_| false);
+        let of = |comparison: &Comparison| {
+            Some(label::Spread { value: comparison.difference?, lower: comparison.lower?, upper: comparison.upper? })
+        };
+        if let (Some(own), Some(accuracy)) = (of(&comparison), of(&accuracy)) {
+            let wide = own.at_least_as_wide_as(&accuracy);
+            (comparison.lower, comparison.upper) = (Some(wide.lower.max(-1.0)), Some(wide.upper.min(1.0)));
+        }
         comparison
     }
 
@@ -293,14 +370,6 @@ impl Pair<'_> {
             let samples: Vec<u32> = drawn.iter().flat_map(|unit| units[*unit as usize].iter().copied()).collect();
             statistic(&samples)
         });
-        // Two that never differ do so in no resample either, which the bootstrap takes for certainty.
-        let is_constant = |interval: &stats::Interval| interval.lower == interval.upper;
-        let interval = match (comparison.difference, interval) {
-            (Some(0.0), Some(interval)) if comparison.unit == Unit::Share && is_constant(&interval) => {
-                stats::tango(0, 0, units.len() as u64, confidence)
-            }
-            (_, interval) => interval,
-        };
         match interval {
             Some(interval) => (comparison.lower, comparison.upper) = (Some(interval.lower), Some(interval.upper)),
             None if comparison.reason.is_none() => {
@@ -310,8 +379,10 @@ impl Pair<'_> {
         }
     }
 
-    /// Latencies, tokens and money: the difference of the means, and their ratio.
+    /// Latencies, tokens and money: the difference of the means, and their ratio. What is lost counts for as much as it can
+    /// have been, where that is known, and for nothing at the baseline.
     fn means(&self, metric: &str, column: &str, unit: Unit) -> Comparison {
+        let (repeats, no) = (self.layout.repeats, |_| false);
         let joined = self.join(column);
         let clusters = self.clusters(&joined);
         let method = if clusters.is_some() { Method::ClusteredPairedT } else { Method::PairedT };
@@ -324,14 +395,31 @@ impl Pair<'_> {
         if joined.samples.is_empty() {
             return comparison;
         }
-        let differences: Vec<f64> = joined.candidate.iter().zip(&joined.baseline).map(|(c, b)| c - b).collect();
-        self.fill_mean(&mut comparison, &differences, clusters.as_deref());
-        comparison.ratio = Some(self.ratio(metric, &joined, clusters.as_deref()));
+        let at_worst = || {
+            let worst = self.candidate.worst_of(column).or(self.candidate.is_whole(column).then_some(0.0))?;
+            let candidate = per_sample(&self.candidate.rows_at_worst(column, repeats, worst, no), repeats);
+            let baseline = per_sample(&self.baseline.rows_at_worst(column, repeats, 0.0, no), repeats);
+            Some(Joined::of(candidate, baseline, no))
+        };
+        self.fill_mean(&mut comparison, &joined, clusters.as_deref());
+        let mut ratio = self.ratio(metric, &joined);
+        if joined.lost == 0 {
+            comparison.paired_at_worst.clone_from(&comparison.paired);
+            (ratio.at_worst.lower, ratio.at_worst.upper) = (ratio.lower, ratio.upper);
+        } else if let Some(worst) = at_worst() {
+            let clusters = self.clusters(&worst);
+            let mut filled = self.blank(metric, unit, &worst, method);
+            self.fill_mean(&mut filled, &worst, clusters.as_deref());
+            comparison.paired_at_worst = filled.paired;
+            ratio.at_worst.upper = self.ratio(metric, &worst).upper;
+        }
+        comparison.ratio = Some(ratio);
         comparison
     }
 
-    fn ratio(&self, metric: &str, joined: &Joined, clusters: Option<&[u32]>) -> Estimate {
+    fn ratio(&self, metric: &str, joined: &Joined) -> Estimate {
         let Settings { confidence, seed, .. } = *self.settings;
+        let n = joined.samples.len() as u64;
         let mut ratio = Estimate {
             name: format!("{metric}.ratio"),
             unit: Unit::Share,
@@ -339,7 +427,7 @@ impl Pair<'_> {
             lower: None,
             upper: None,
             confidence,
-            n: joined.samples.len() as u64,
+            n,
             missing: joined.candidate_missing + joined.baseline_missing,
             at_worst: AtWorst { lost: joined.lost, lower: None, upper: None },
             method: Method::RatioOfMeans,
@@ -351,31 +439,23 @@ impl Pair<'_> {
             });
             (baseline > 0.0).then(|| candidate / baseline)
         };
-        let interval = if let Some(clusters) = clusters {
+        ratio.value = sums(&mut (0..joined.samples.len()));
+        let interval = if self.layout.clusters.is_some() {
             ratio.method = Method::Bootstrap;
-            ratio.value = sums(&mut (0..joined.samples.len()));
-            let mut members = std::collections::BTreeMap::<u32, Vec<usize>>::new();
-            for (index, cluster) in clusters.iter().enumerate() {
-                members.entry(*cluster).or_default().push(index);
-            }
-            let members: Vec<Vec<usize>> = members.into_values().collect();
-            stats::bootstrap_statistic(members.len(), confidence, RESAMPLES, seed, |drawn| {
-                sums(&mut drawn.iter().flat_map(|unit| members[*unit as usize].iter().copied()))
+            let place = joined.places(self.layout);
+            let units = label::units(self.layout, |sample| place[sample].is_some());
+            stats::bootstrap_statistic(units.len(), confidence, RESAMPLES, seed, |drawn| {
+                let samples = drawn.iter().flat_map(|unit| units[*unit as usize].iter());
+                sums(&mut samples.filter_map(|sample| place[*sample as usize]))
             })
         } else {
-            match stats::ratio_of_means(&joined.candidate, &joined.baseline, confidence) {
-                Some(estimate) => {
-                    ratio.value = Some(estimate.ratio);
-                    Some(estimate.interval)
-                }
-                None => {
-                    ratio.value = sums(&mut (0..joined.samples.len()));
-                    None
-                }
-            }
+            stats::ratio_of_means(&joined.candidate, &joined.baseline, confidence).map(|estimate| estimate.interval)
         };
         match (ratio.value, interval) {
             (None, _) => ratio.reason = Some("the baseline's mean is 0".to_owned()),
+            (Some(_), Some(interval)) if is_too_alike(interval.upper - interval.lower, n) => {
+                ratio.reason = Some(alike(n));
+            }
             (Some(_), Some(interval)) => (ratio.lower, ratio.upper) = (Some(interval.lower), Some(interval.upper)),
             (Some(_), None) => ratio.reason = Some("no interval: too few pairs".to_owned()),
         }
@@ -386,31 +466,26 @@ impl Pair<'_> {
     fn quantiles(&self, metric: &str, column: &str, p: f64) -> Comparison {
         let joined = self.join(column);
         let mut comparison = self.blank(metric, Unit::Ms, &joined, Method::Bootstrap);
-        // Position of each sample among the joined ones, for drawing by sample.
-        let mut position = vec![0_u32; self.layout.samples.len()];
-        for (index, sample) in joined.samples.iter().enumerate() {
-            position[*sample as usize] = u32::try_from(index).expect("as many as there are samples");
-        }
+        let places = joined.places(self.layout);
         let both = |samples: &[u32]| {
             let of = |values: &[f64]| {
                 let mut drawn: Vec<f64> =
-                    samples.iter().map(|sample| values[position[*sample as usize] as usize]).collect();
+                    samples.iter().filter_map(|sample| Some(values[places[*sample as usize]?])).collect();
                 drawn.sort_unstable_by(f64::total_cmp);
                 stats::quantile(&drawn, p)
             };
             Some((of(&joined.candidate)?, of(&joined.baseline)?))
         };
-        let units = || {
-            let observed: std::collections::BTreeSet<u32> = joined.samples.iter().copied().collect();
-            label::units(self.layout, |sample| u32::try_from(sample).is_ok_and(|sample| observed.contains(&sample)))
-        };
+        let units = || label::units(self.layout, |sample| places[sample].is_some());
         let Some((candidate, baseline)) = both(&joined.samples) else { return comparison };
         self.fill_bootstrap(&mut comparison, &joined.samples, units(), |samples| both(samples).map(|(c, b)| c - b));
+        unless_alike(&mut comparison);
         let mut ratio = self.blank(metric, Unit::Share, &joined, Method::Bootstrap);
         if baseline > 0.0 {
             self.fill_bootstrap(&mut ratio, &joined.samples, units(), |samples| {
                 both(samples).and_then(|(c, b)| (b > 0.0).then(|| c / b))
             });
+            unless_alike(&mut ratio);
         }
         comparison.ratio = Some(Estimate {
             name: format!("{metric}.ratio"),
@@ -426,5 +501,14 @@ impl Pair<'_> {
             reason: if baseline > 0.0 { ratio.reason } else { Some("the baseline's quantile is 0".to_owned()) },
         });
         comparison
+    }
+}
+
+/// Takes back an interval of no width: what never differs does so in no resample either, which the bootstrap takes for
+/// certainty.
+fn unless_alike(comparison: &mut Comparison) {
+    let width = comparison.lower.zip(comparison.upper).map(|(lower, upper)| upper - lower);
+    if width.is_some_and(|width| is_too_alike(width, comparison.n)) {
+        (comparison.lower, comparison.upper, comparison.reason) = (None, None, Some(alike(comparison.n)));
     }
 }

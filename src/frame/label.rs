@@ -77,24 +77,56 @@ impl Tally {
     }
 }
 
-/// The units that a bootstrap draws: samples, or whole clusters of them. Only samples that `has` an observation.
+/// The units that a bootstrap draws: samples, or whole clusters of them, in an order that does not hang on that of the
+/// rows. Only samples that `has` an observation.
 pub(super) fn units(layout: &Layout, has: impl Fn(usize) -> bool) -> Vec<Vec<u32>> {
-    let observed = (0..layout.samples.len()).filter(|sample| has(*sample));
-    let index = |sample: usize| u32::try_from(sample).expect("the layout counts samples in 32 bits");
+    let observed = layout.by_id.iter().copied().filter(|sample| has(*sample as usize));
     match &layout.clusters {
-        None => observed.map(|sample| vec![index(sample)]).collect(),
+        None => observed.map(|sample| vec![sample]).collect(),
         Some(clusters) => {
-            let mut members = std::collections::BTreeMap::<u32, Vec<u32>>::new();
+            let mut places = std::collections::HashMap::<u32, usize>::new();
+            let mut members: Vec<Vec<u32>> = Vec::new();
             for sample in observed {
-                members.entry(clusters[sample]).or_default().push(index(sample));
+                let place = *places.entry(clusters[sample as usize]).or_insert(members.len());
+                if place == members.len() {
+                    members.push(Vec::new());
+                }
+                members[place].push(sample);
             }
-            members.into_values().collect()
+            members
         }
     }
 }
 
-/// Macro F1 of one label metric, with a percentile bootstrap over samples (or clusters).
-pub(super) fn macro_f1(layout: &Layout, candidate: &CandidateFrame, metric: usize, settings: &Settings) -> Estimate {
+/// A figure with its interval.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spread {
+    pub value: f64,
+    pub lower: f64,
+    pub upper: f64,
+}
+
+impl Spread {
+    /// Reaching at least as far from its value as the other does from its own. A bootstrap of a handful of mistakes (or of
+    /// none) is far too narrow; macro F1 is no surer than the share of right answers that it is made from.
+    pub(super) fn at_least_as_wide_as(self, other: &Spread) -> Spread {
+        Spread {
+            value: self.value,
+            lower: self.lower.min(self.value - (other.value - other.lower)),
+            upper: self.upper.max(self.value + (other.upper - other.value)),
+        }
+    }
+}
+
+/// Macro F1 of one label metric, with a percentile bootstrap over samples (or clusters), at least as wide as the interval
+/// of `accuracy`.
+pub(super) fn macro_f1(
+    layout: &Layout,
+    candidate: &CandidateFrame,
+    metric: usize,
+    accuracy: &Estimate,
+    settings: &Settings,
+) -> Estimate {
     let answers = Answers::of(layout, candidate, metric);
     let units = units(layout, |sample| answers.has(sample));
     let n = units.iter().map(Vec::len).sum::<usize>() as u64;
@@ -105,15 +137,12 @@ pub(super) fn macro_f1(layout: &Layout, candidate: &CandidateFrame, metric: usiz
     let interval = stats::bootstrap_statistic(units.len(), settings.confidence, RESAMPLES, settings.seed, |drawn| {
         answers.macro_f1(drawn.iter().flat_map(|unit| units[*unit as usize].iter().map(|sample| *sample as usize)))
     });
-    // When every answer is right (or wrong), so it is in every resample, which the bootstrap takes for certainty.
-    let is_constant = |interval: &stats::Interval| interval.lower == interval.upper;
-    let interval = match (value, interval) {
-        (Some(value), Some(interval)) if is_constant(&interval) && (value == 0.0 || value == 1.0) => {
-            let all = units.len() as u64;
-            stats::wilson(if value == 1.0 { all } else { 0 }, all, settings.confidence)
-        }
-        (_, interval) => interval,
-    };
+    let of_accuracy = accuracy.value.zip(accuracy.lower.zip(accuracy.upper));
+    let interval = value.zip(interval).zip(of_accuracy).map(|((value, interval), (share, (lower, upper)))| {
+        let own = Spread { value, lower: interval.lower, upper: interval.upper };
+        let wide = own.at_least_as_wide_as(&Spread { value: share, lower, upper });
+        Spread { lower: wide.lower.max(0.0), upper: wide.upper.min(1.0), ..wide }
+    });
     let reason = match (value, &interval) {
         (None, _) => Some("nothing was scored".to_owned()),
         (Some(_), None) => Some("no interval: too few samples".to_owned()),

@@ -1,11 +1,15 @@
 //! A candidate's own figures.
 
 use polars::prelude::{ChunkSort, ChunkedArray, Float64Type};
+use rust_decimal::Decimal;
+use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
 
 use crate::frame::build::mark_column;
-use crate::frame::{CandidateFrame, Layout, Settings, label};
+use crate::frame::clusters::{cells, lumps};
+use crate::frame::{CandidateFrame, Layout, Settings, label, per_sample};
+use crate::price;
 use crate::stats;
-use crate::types::{AtWorst, Estimate, Method, Unit};
+use crate::types::{AtWorst, CandidateSummary, Cell, Estimate, Method, Unit};
 
 /// Built-in columns whose quantiles are reported, with what is missing when they are empty.
 const TIMES: [(&str, &str); 3] = [
@@ -35,18 +39,17 @@ pub(super) fn all(layout: &Layout, candidate: &CandidateFrame, settings: &Settin
     let own = Own { layout, candidate, settings };
     let mut estimates = Vec::new();
     for (index, metric) in layout.metrics.iter().enumerate() {
-        let is_binary = metric.is_binary && layout.repeats == 1;
         let is_unmarkable = |sample| layout.is_unmarkable(index, sample);
-        estimates.push(own.share(&metric.name, &mark_column(index), is_binary, is_unmarkable, "nothing was scored"));
-        if metric.is_label {
-            estimates.push(label::macro_f1(layout, candidate, index, settings));
-        }
+        let column = mark_column(index);
+        let share = own.share(&metric.name, &column, metric.is_binary, is_unmarkable, "nothing was scored");
+        let macro_f1 = metric.is_label.then(|| label::macro_f1(layout, candidate, index, &share, settings));
+        estimates.push(share);
+        estimates.extend(macro_f1);
     }
-    let is_binary = layout.repeats == 1;
     for (name, reason) in
         [("failure_rate", "no task has ended"), ("truncation_rate", "the service did not say why its answers ended")]
     {
-        estimates.push(own.share(name, name, is_binary, |_| false, reason));
+        estimates.push(own.share(name, name, true, |_| false, reason));
     }
     for (column, reason) in TIMES {
         estimates.push(own.mean(&format!("{column}.mean"), column, Unit::Ms, reason));
@@ -81,11 +84,37 @@ pub(super) fn all(layout: &Layout, candidate: &CandidateFrame, settings: &Settin
         },
         ..cost.clone()
     };
+    let quality = estimates.first().filter(|_| layout.metrics.first().is_some_and(|metric| metric.is_binary));
+    let per_correct = quality.map(|share| own.cost_per_correct(reason, &cost, share));
     estimates.extend([cost, per_thousand]);
-    if layout.metrics.first().is_some_and(|metric| metric.is_binary) {
-        estimates.push(own.cost_per_correct(reason));
+    if candidate.machines.is_some() {
+        estimates.push(own.mean("cost_full_use_usd", "cost_full_use_usd", Unit::Usd, "no times were measured or recorded"));
     }
+    estimates.extend(per_correct);
     estimates
+}
+
+/// Adds to what is known of machines what needs the figures: their cost at full use, and the rate at which one costs as much
+/// as the baseline does by the request.
+pub(super) fn break_even(candidates: &mut [CandidateSummary], baseline: Option<usize>) {
+    let figure = |candidate: &CandidateSummary, name: &str| {
+        candidate.metrics.iter().find(|estimate| estimate.name == name).and_then(|estimate| estimate.value)
+    };
+    let by_request = baseline.and_then(|baseline| candidates.get(baseline)).filter(|baseline| baseline.machines.is_none());
+    let by_request = by_request.and_then(|baseline| Some((baseline.id.clone(), figure(baseline, "cost_usd")?)));
+    for candidate in candidates {
+        let full_use = figure(candidate, "cost_full_use_usd");
+        let Some(machines) = &mut candidate.machines else { continue };
+        machines.full_use_usd = full_use;
+        if let Some((id, per_request)) = &by_request {
+            let per_hour = machines.per_hour_usd.parse::<Decimal>().ok();
+            let rate = per_hour.zip(Decimal::from_f64(*per_request)).and_then(|(per_hour, per_request)| {
+                price::break_even_per_s(per_hour, per_request)?.to_f64()
+            });
+            machines.break_even_per_s = rate;
+            machines.break_even_with = rate.map(|_| id.clone());
+        }
+    }
 }
 
 struct Own<'a> {
@@ -105,27 +134,79 @@ impl Own<'_> {
         is_unmarkable: impl Fn(usize) -> bool,
         if_empty: &str,
     ) -> Estimate {
-        let values = self.candidate.per_sample(column, self.layout.repeats);
-        let mut estimate = self.of_samples(name, Unit::Share, is_binary, &values, if_empty);
-        let at = |worst| {
-            let values = self.candidate.per_sample_at_worst(column, self.layout.repeats, worst, &is_unmarkable);
-            self.of_samples(name, Unit::Share, is_binary, &values, if_empty)
-        };
-        let (lower, upper) =
-            if estimate.missing > 0 { (at(0.0), at(1.0)) } else { (estimate.clone(), estimate.clone()) };
-        estimate.at_worst = AtWorst { lost: lower.n - estimate.n, lower: lower.lower, upper: upper.upper };
+        let repeats = self.layout.repeats;
+        let of = |rows: &[Option<f64>]| self.marks(is_binary, &per_sample(rows, repeats));
+        let rows = self.candidate.rows(column);
+        let seen = of(&rows);
+        let at = |worst| of(&self.candidate.rows_at_worst(column, repeats, worst, &is_unmarkable));
+        let missing = self.layout.samples.len() as u64 - seen.n;
+        let (low, high) = if missing > 0 { (at(0.0), at(1.0)) } else { (seen.clone(), seen.clone()) };
+        Estimate {
+            name: name.to_owned(),
+            unit: Unit::Share,
+            value: seen.value,
+            lower: seen.interval.map(|interval| interval.lower),
+            upper: seen.interval.map(|interval| interval.upper),
+            confidence: self.settings.confidence,
+            n: seen.n,
+            missing,
+            at_worst: AtWorst { lost: low.n - seen.n, lower: low.careful_lower, upper: high.careful_upper },
+            method: seen.method,
+            reason: if seen.value.is_none() { Some(if_empty.to_owned()) } else { seen.reason },
+        }
+    }
+
+    /// Marks of samples with their interval: Wilson's for yes/no marks, on the effective number of answers where samples
+    /// are clustered or repeated; for graded ones that of a bounded mean.
+    fn marks(&self, is_binary: bool, values: &[Option<f64>]) -> Marks {
+        let confidence = self.settings.confidence;
+        let repeats = self.layout.repeats as u64;
+        let seen = || values.iter().enumerate().filter_map(|(sample, value)| Some((sample, (*value)?)));
+        let n = seen().count() as u64;
+        if n == 0 {
+            return Marks::default();
+        }
+        let mut marks = Marks { n, value: mean_of(values), ..Marks::default() };
+        if is_binary {
+            let wrong = |value: f64| repeats - (value * repeats as f64).round() as u64;
+            let cells = cells(self.layout, seen().map(|(sample, value)| (sample, 0, wrong(value))));
+            let turned: Vec<Cell> = cells.iter().map(|cell| Cell { worse: cell.size - cell.worse, ..*cell }).collect();
+            let is_single = cells.iter().all(|cell| cell.size == 1);
+            marks.method = if is_single { Method::Wilson } else { Method::ClusteredWilson };
+            marks.interval = stats::clustered_wilson(&cells, confidence);
+            marks.careful_lower = stats::careful_wilson_lower(&cells, confidence);
+            marks.careful_upper = stats::careful_wilson_lower(&turned, confidence).map(|lower| 1.0 - lower);
+        } else {
+            marks.method = Method::Bounded;
+            marks.interval = stats::bounded_mean(&lumps(self.layout, seen()), 0.0, 1.0, confidence);
+            marks.careful_lower = marks.interval.map(|interval| interval.lower);
+            marks.careful_upper = marks.interval.map(|interval| interval.upper);
+        }
+        if marks.interval.is_none() {
+            let unit = if self.layout.clusters.is_some() { "clusters" } else { "samples" };
+            marks.reason = Some(format!("no interval: fewer than two {unit} were observed"));
+        }
+        marks
+    }
+
+    /// A mean of something without bounds of its own. What is lost counts for as much as it can have been, where that is
+    /// known; else nothing can be said of it.
+    fn mean(&self, name: &str, column: &str, unit: Unit, if_empty: &str) -> Estimate {
+        let repeats = self.layout.repeats;
+        let of = |rows: &[Option<f64>]| self.of_samples(name, unit, &per_sample(rows, repeats), if_empty);
+        let mut estimate = of(&self.candidate.rows(column));
+        if estimate.missing == 0 {
+            (estimate.at_worst.lower, estimate.at_worst.upper) = (estimate.lower, estimate.upper);
+        } else if let Some(worst) = self.candidate.worst_of(column) {
+            estimate.at_worst.upper = of(&self.candidate.rows_at_worst(column, repeats, worst, |_| false)).upper;
+        }
         estimate
     }
 
-    /// A mean of something without bounds: of what is lost nothing can be said.
-    fn mean(&self, name: &str, column: &str, unit: Unit, if_empty: &str) -> Estimate {
-        let values = self.candidate.per_sample(column, self.layout.repeats);
-        self.of_samples(name, unit, false, &values, if_empty)
-    }
-
     /// Dollars per right answer: all costs ÷ all marks of the suite's first scorer, over the samples that have both. What
-    /// failed, or could not be marked for another reason than a missing target, is lost: it could have cost anything.
-    fn cost_per_correct(&self, if_unknown: &str) -> Estimate {
+    /// failed, or could not be marked for another reason than a missing target, is lost. A pass rests on the most that an
+    /// answer costs ÷ the least share of them that is right, which no worse answer can make better.
+    fn cost_per_correct(&self, if_unknown: &str, of_cost: &Estimate, share: &Estimate) -> Estimate {
         let confidence = self.settings.confidence;
         let repeats = self.layout.repeats;
         let costs = self.candidate.per_sample("cost_usd", repeats);
@@ -159,6 +240,12 @@ impl Own<'_> {
             return estimate;
         }
         estimate.value = Some(cost.iter().sum::<f64>() / total);
+        if of_cost.upper.is_none() {
+            estimate.reason.clone_from(&of_cost.reason);
+            return estimate;
+        }
+        let most = of_cost.at_worst.upper.zip(share.at_worst.lower);
+        estimate.at_worst.upper = most.filter(|(_, least)| *least > 0.0).map(|(cost, least)| cost / least);
         let clusters = self.layout.clusters.as_ref().map(|clusters| {
             let of_pairs = clusters.iter().zip(&pairs).filter(|(_, pair)| pair.is_some());
             of_pairs.map(|(cluster, _)| *cluster).collect::<Vec<u32>>()
@@ -180,9 +267,9 @@ impl Own<'_> {
         estimate
     }
 
-    /// A share or a mean over samples. Yes/no marks of independent samples get Wilson's interval, everything else Student's
-    /// t, on cluster-robust errors where samples are clustered.
-    fn of_samples(&self, name: &str, unit: Unit, is_binary: bool, values: &[Option<f64>], if_empty: &str) -> Estimate {
+    /// A mean of something without bounds over samples, with Student's t, on cluster-robust errors where samples are
+    /// clustered.
+    fn of_samples(&self, name: &str, unit: Unit, values: &[Option<f64>], if_empty: &str) -> Estimate {
         let confidence = self.settings.confidence;
         let seen: Vec<f64> = values.iter().flatten().copied().collect();
         let n = seen.len() as u64;
@@ -190,67 +277,85 @@ impl Own<'_> {
         let mut estimate = Estimate {
             name: name.to_owned(),
             unit,
-            value: None,
+            value: mean_of(values),
             lower: None,
             upper: None,
             confidence,
             n,
             missing,
             at_worst: AtWorst { lost: missing, lower: None, upper: None },
-            method: if is_binary { Method::Wilson } else { Method::T },
+            method: if self.layout.clusters.is_some() { Method::ClusteredT } else { Method::T },
             reason: None,
         };
         if seen.is_empty() {
             estimate.reason = Some(if_empty.to_owned());
             return estimate;
         }
-        if let Some(clusters) = &self.layout.clusters {
-            estimate.method = Method::ClusteredT;
-            let of_seen: Vec<u32> =
-                clusters.iter().zip(values).filter(|(_, value)| value.is_some()).map(|(cluster, _)| *cluster).collect();
-            match stats::clustered_mean(&seen, &of_seen, confidence) {
-                Some(mean) => fill(&mut estimate, &mean, distinct(&of_seen)),
-                None => {
-                    estimate.value = Some(seen.iter().sum::<f64>() / n as f64);
-                    estimate.reason = Some("no interval: fewer than two clusters were observed".to_owned());
-                }
+        let (mean, units) = match &self.layout.clusters {
+            Some(clusters) => {
+                let of_seen = clusters.iter().zip(values).filter(|(_, value)| value.is_some());
+                let of_seen: Vec<u32> = of_seen.map(|(cluster, _)| *cluster).collect();
+                (stats::clustered_mean(&seen, &of_seen, confidence), "clusters")
             }
-        } else if is_binary {
-            let successes = seen.iter().filter(|value| **value > 0.5).count() as u64;
-            estimate.value = Some(successes as f64 / n as f64);
-            if let Some(interval) = stats::wilson(successes, n, confidence) {
-                (estimate.lower, estimate.upper) = (Some(interval.lower), Some(interval.upper));
+            None => (stats::mean(&seen, confidence), "samples"),
+        };
+        match mean {
+            Some(mean) if is_too_alike(mean.se, n) => estimate.reason = Some(alike(n)),
+            Some(mean) => {
+                estimate.value = Some(mean.mean);
+                (estimate.lower, estimate.upper) = (Some(mean.interval.lower), Some(mean.interval.upper));
             }
-        } else {
-            match stats::mean(&seen, confidence) {
-                Some(mean) => fill(&mut estimate, &mean, n),
-                None => {
-                    estimate.value = Some(seen[0]);
-                    estimate.reason = Some("no interval: only one sample was observed".to_owned());
-                }
-            }
-        }
-        if unit == Unit::Share {
-            estimate.lower = estimate.lower.map(|lower| lower.max(0.0));
-            estimate.upper = estimate.upper.map(|upper| upper.min(1.0));
+            None => estimate.reason = Some(format!("no interval: fewer than two {units} were observed")),
         }
         estimate
     }
 }
 
-/// The mean and its interval. Marks that are all 0 or all 1 do not vary, which Student's t takes for certainty; then it is
-/// Wilson's interval with `units` (samples or clusters) as its n, which is the careful side.
-fn fill(estimate: &mut Estimate, mean: &stats::MeanEstimate, units: u64) {
-    estimate.value = Some(mean.mean);
-    let mut interval = mean.interval;
-    let is_all_alike = mean.se == 0.0 && (mean.mean == 0.0 || mean.mean == 1.0);
-    if estimate.unit == Unit::Share && is_all_alike {
-        let successes = if mean.mean == 1.0 { units } else { 0 };
-        if let Some(wilson) = stats::wilson(successes, units, estimate.confidence) {
-            (interval, estimate.method) = (wilson, Method::Wilson);
+/// What the marks of samples come to.
+#[derive(Debug, Clone)]
+struct Marks {
+    n: u64,
+    value: Option<f64>,
+    interval: Option<stats::Interval>,
+    /// The ends that a pass may rest on.
+    careful_lower: Option<f64>,
+    careful_upper: Option<f64>,
+    method: Method,
+    reason: Option<String>,
+}
+
+impl Default for Marks {
+    fn default() -> Marks {
+        Marks {
+            n: 0,
+            value: None,
+            interval: None,
+            careful_lower: None,
+            careful_upper: None,
+            method: Method::Wilson,
+            reason: None,
         }
     }
-    (estimate.lower, estimate.upper) = (Some(interval.lower), Some(interval.upper));
+}
+
+/// The mean of what is there.
+fn mean_of(values: &[Option<f64>]) -> Option<f64> {
+    let (sum, n) = values.iter().flatten().fold((0.0, 0_u64), |(sum, n), value| (sum + value, n + 1));
+    (n > 0).then(|| sum / n as f64)
+}
+
+/// So many values that are all alike are an interval of no width; of fewer, one in ten could still be of any size, unseen
+/// by chance (0.9³⁰ = 0.04).
+const ENOUGH_ALIKE: u64 = 30;
+
+/// Whether values without bounds do not vary and are too few to say that they never do.
+pub(super) fn is_too_alike(se: f64, n: u64) -> bool {
+    se == 0.0 && n < ENOUGH_ALIKE
+}
+
+/// Why there is no interval then.
+pub(super) fn alike(n: u64) -> String {
+    format!("no interval: all {n} values are alike, and {n} are too few to say how they vary")
 }
 
 /// How many different clusters there are.

@@ -4,6 +4,7 @@
 //! repeats, whatever the order in which tasks ended. A value that was not observed is null.
 
 mod build;
+mod clusters;
 mod compare;
 mod label;
 mod metrics;
@@ -14,7 +15,7 @@ pub use timing::{Seen, Timekeeper};
 
 use polars::prelude::{ChunkedArray, DataFrame, Float64Type, UInt32Type};
 
-use crate::types::{Account, CandidateSummary, Counts, FailureKind, Summary};
+use crate::types::{Account, CandidateSummary, Counts, FailureKind, Machines, Summary};
 
 /// What the figures are made with.
 #[derive(Debug, Clone)]
@@ -41,17 +42,23 @@ pub struct RunFrame {
 struct CandidateFrame {
     frame: DataFrame,
     counts: Counts,
+    /// Answers that say something.
+    answers: u64,
     failures: std::collections::BTreeMap<FailureKind, u64>,
     account: Account,
     spend: Result<rust_decimal::Decimal, String>,
     /// Why costs are not known, when they are not.
     cost_reason: Option<String>,
+    /// What is known of the most that a task can have come to, by column.
+    worst: Vec<(&'static str, f64)>,
+    /// Of a price by the hour, what the machines come to.
+    machines: Option<Machines>,
 }
 
 impl RunFrame {
     /// All figures of the run.
     pub fn summarise(&self, settings: &Settings) -> Summary {
-        let candidates = self
+        let mut candidates: Vec<CandidateSummary> = self
             .layout
             .candidates
             .iter()
@@ -59,14 +66,17 @@ impl RunFrame {
             .map(|(id, candidate)| CandidateSummary {
                 id: id.clone(),
                 counts: candidate.counts,
+                answers: candidate.answers,
                 failures: candidate.failures.clone(),
                 account: candidate.account.clone(),
                 metrics: metrics::all(&self.layout, candidate, settings),
                 confusions: label::confusions(&self.layout, candidate, settings.confidence),
                 spend_usd: candidate.spend.as_ref().ok().copied(),
                 spend_reason: candidate.spend.as_ref().err().cloned(),
+                machines: candidate.machines.clone(),
             })
             .collect();
+        metrics::break_even(&mut candidates, settings.baseline);
         let comparisons = match settings.baseline {
             Some(baseline) => compare::all(&self.layout, &self.candidates, baseline, settings),
             None => Vec::new(),
@@ -92,35 +102,54 @@ impl CandidateFrame {
             .expect("the builder made this column, and made it of codes")
     }
 
-    /// One value per sample: the mean over its repeats, when all of them have one.
-    fn per_sample(&self, name: &str, repeats: usize) -> Vec<Option<f64>> {
-        let cells: Vec<Option<f64>> = self.numbers(name).iter().collect();
-        if repeats == 1 {
-            return cells;
-        }
-        let mean = |of_sample: &[Option<f64>]| {
-            let (sum, n) = of_sample.iter().flatten().fold((0.0, 0_u32), |(sum, n), cell| (sum + cell, n + 1));
-            // A repeat that failed must not make its sample look better: the sample counts as missing.
-            (n > 0 && of_sample.iter().all(Option::is_some)).then(|| sum / f64::from(n))
-        };
-        cells.chunks(repeats).map(mean).collect()
+    /// The most that a task can have come to in a column which has no bounds of its own, whatever became of it; `None`
+    /// where nothing says.
+    fn worst_of(&self, name: &str) -> Option<f64> {
+        self.worst.iter().find(|(column, _)| *column == name).map(|(_, worst)| *worst)
     }
 
-    /// One value per sample, with `worst` in the place of whatever was lost. Samples that a metric could not mark, whoever
-    /// had answered (`is_unmarkable`), stay without a value.
-    fn per_sample_at_worst(
+    /// Whether every task has a value.
+    fn is_whole(&self, name: &str) -> bool {
+        self.numbers(name).null_count() == 0
+    }
+
+    /// One value per sample, when all of its repeats have one.
+    fn per_sample(&self, name: &str, repeats: usize) -> Vec<Option<f64>> {
+        per_sample(&self.rows(name), repeats)
+    }
+
+    /// The repeats of each sample: one value per task.
+    fn rows(&self, name: &str) -> Vec<Option<f64>> {
+        self.numbers(name).iter().collect()
+    }
+
+    /// The same, with `worst` in the place of whatever was lost. Samples that a metric could not mark, whoever had answered
+    /// (`is_unmarkable`), stay as they are.
+    fn rows_at_worst(
         &self,
         name: &str,
         repeats: usize,
         worst: f64,
         is_unmarkable: impl Fn(usize) -> bool,
     ) -> Vec<Option<f64>> {
-        let cells: Vec<Option<f64>> = self.numbers(name).iter().collect();
-        let of_samples = cells.chunks(repeats).enumerate().map(|(sample, of_sample)| {
-            let has_gaps = of_sample.iter().any(Option::is_none);
-            let sum: f64 = of_sample.iter().map(|cell| cell.unwrap_or(worst)).sum();
-            (!has_gaps || !is_unmarkable(sample)).then(|| sum / of_sample.len() as f64)
-        });
-        of_samples.collect()
+        let mut rows = self.rows(name);
+        for (sample, of_sample) in rows.chunks_mut(repeats).enumerate() {
+            if !is_unmarkable(sample) {
+                for cell in of_sample {
+                    cell.get_or_insert(worst);
+                }
+            }
+        }
+        rows
     }
+}
+
+/// One value per sample: the mean over its repeats, when all of them have one. A repeat that failed must not make its
+/// sample look better, so a sample that lacks one counts as missing.
+fn per_sample(rows: &[Option<f64>], repeats: usize) -> Vec<Option<f64>> {
+    let mean = |of_sample: &[Option<f64>]| {
+        let is_whole = of_sample.iter().all(Option::is_some);
+        is_whole.then(|| of_sample.iter().flatten().sum::<f64>() / of_sample.len() as f64)
+    };
+    rows.chunks(repeats).map(mean).collect()
 }

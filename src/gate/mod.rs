@@ -6,16 +6,20 @@
 //! them needs a share of the 5 %); everything else by the interval that the report shows.
 //!
 //! What could not be observed never helps a candidate: a pass that would not stand if every missing observation had
-//! gone against it is inconclusive.
+//! gone against it is inconclusive. A candidate that answered nothing passes nothing.
 
+mod least;
 mod sizing;
+
+pub use least::{Judged, Least, least};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::stats;
 use crate::suite::GateSpec;
-use crate::types::{AtWorst, Comparison, Discordant, Estimate, Method, Paired, Summary, Unit};
+use crate::types::{AtWorst, CandidateSummary, Cell, Comparison, Estimate, Method, Paired, Summary, Unit};
+use sizing::Needed;
 
 /// One-sided error of a non-inferiority gate.
 pub const ALPHA: f64 = 0.05;
@@ -100,7 +104,7 @@ pub fn in_words(gate: &GateSpec, baseline: Option<&str>) -> String {
 }
 
 /// Whether more of a metric is worse.
-fn is_lower_better(metric: &str) -> bool {
+pub fn is_lower_better(metric: &str) -> bool {
     matches!(metric, "failure_rate" | "truncation_rate" | "cost_usd" | "input_tokens" | "output_tokens")
         || metric.starts_with("cost_per_")
         || ["latency_ms.", "ttft_ms.", "tpot_ms.", "response_ms."].iter().any(|prefix| metric.starts_with(prefix))
@@ -122,7 +126,7 @@ pub fn judge(gates: &[GateSpec], summary: &Summary, baseline: Option<&str>) -> V
         let Some(bar) = Bar::of(gate) else { continue };
         for candidate in &summary.candidates {
             if applies(gate, &candidate.id, baseline) {
-                let found = judge_one(bar, &gate.metric, &candidate.id, summary);
+                let found = judge_one(bar, &gate.metric, &candidate.id, summary).unless_silent(candidate);
                 judgements.push(found.into_judgement(index, &candidate.id));
             }
         }
@@ -157,6 +161,25 @@ impl Found {
             confidence: 0.95,
             reason,
             samples_needed: None,
+        }
+    }
+
+    /// Of a candidate that answered nothing, no figure says anything in its favour.
+    fn unless_silent(mut self, candidate: &CandidateSummary) -> Found {
+        if self.verdict == Verdict::Pass && candidate.answers == 0 {
+            self.verdict = Verdict::Inconclusive;
+            self.reason = format!("the candidate answered none of {} requests", candidate.counts.tasks);
+        }
+        self
+    }
+
+    /// Says what more samples would do: how many are needed, or why no number of them is named.
+    fn needing(&mut self, needed: Needed) {
+        match needed {
+            Needed::More(more) => self.samples_needed = Some(more),
+            Needed::TooMany => self.reason.push_str("; not decidable at a sensible size"),
+            Needed::Never => self.reason.push_str("; more samples would not help if the truth is what was seen"),
+            Needed::Unknown => {}
         }
     }
 
@@ -229,12 +252,12 @@ fn judge_figure(estimate: &Estimate, bar: f64, is_floor: bool) -> Found {
         found.verdict = Verdict::Fail;
         found.reason = format!("the whole interval lies {side} the bar");
     } else {
-        found.samples_needed = sizing::for_figure(estimate, bar, is_floor);
         found.reason = match (&estimate.reason, worst, best) {
             (Some(reason), None, _) | (Some(reason), _, None) => reason.clone(),
             _ if is_good(value) => format!("the figure clears the bar, but its interval reaches {side} it"),
             _ => "the figure misses the bar, but its interval reaches it".to_owned(),
         };
+        found.needing(sizing::for_figure(estimate, bar, is_floor));
     }
     found
 }
@@ -242,15 +265,21 @@ fn judge_figure(estimate: &Estimate, bar: f64, is_floor: bool) -> Found {
 /// Why a passing figure would not pass if all that was lost had been as bad as it can be.
 fn lost_could_undo(estimate: &Estimate, bar: f64, is_floor: bool) -> Option<String> {
     let AtWorst { lost, lower, upper } = estimate.at_worst;
-    let Some(end) = (if is_floor { lower } else { upper }) else {
-        return (lost > 0).then(|| format!("{lost} of {} values are missing and could be anything", estimate.n + lost));
+    let all = estimate.n + lost;
+    let still_passes = match if is_floor { lower } else { upper } {
+        Some(end) if is_floor => end >= bar,
+        Some(end) => end <= bar,
+        None => lost == 0,
     };
-    let still_passes = if is_floor { end >= bar } else { end <= bar };
-    (lost > 0 && !still_passes).then(|| {
-        format!(
-            "{lost} of {} could not be observed; had they gone against the candidate, it would not pass",
-            estimate.n + lost
-        )
+    if still_passes {
+        return None;
+    }
+    Some(match (lost, if is_floor { lower } else { upper }) {
+        (0, _) => "its interval is only so narrow because what is wrong is spread evenly over the clusters".to_owned(),
+        (_, None) => format!("{lost} of {all} values are missing and could be anything"),
+        (_, Some(_)) => {
+            format!("{lost} of {all} could not be observed; had they gone against the candidate, it would not pass")
+        }
     })
 }
 
@@ -259,7 +288,7 @@ fn judge_non_inferior(comparison: &Comparison, margin: f64, is_lower_better: boo
         return Found::nothing(comparison.reason.clone().unwrap_or_else(|| "there are no pairs".to_owned()));
     };
     let confidence = 1.0 - 2.0 * ALPHA;
-    let interval = match comparison.paired {
+    let interval = match &comparison.paired {
         Some(paired) => interval(paired, confidence).map(|interval| (interval, confidence)),
         // Bootstrapped differences have only the interval that is shown; it is the wider one, so the stricter.
         None => comparison.lower.zip(comparison.upper).map(|interval| (interval, comparison.confidence)),
@@ -289,24 +318,36 @@ fn judge_non_inferior(comparison: &Comparison, margin: f64, is_lower_better: boo
         found.reason = "the loss is larger than the margin".to_owned();
     } else {
         found.reason = "a loss as large as the margin is not ruled out".to_owned();
-        found.samples_needed = sizing::non_inferior(comparison, margin, is_lower_better);
-        if found.samples_needed.is_none() {
-            found.reason.push_str("; more samples would not help if the true difference is the one seen");
-        }
+        found.needing(sizing::non_inferior(comparison, margin, is_lower_better));
     }
     found
 }
 
 /// The interval of a paired difference at any confidence.
-fn interval(paired: Paired, confidence: f64) -> Option<(f64, f64)> {
-    match paired {
-        Paired::Binary { discordant, n } => {
-            stats::tango(discordant.candidate_only, discordant.baseline_only, n, confidence)
-                .map(|interval| (interval.lower, interval.upper))
-        }
+fn interval(paired: &Paired, confidence: f64) -> Option<(f64, f64)> {
+    let interval = match paired {
+        Paired::Binary(cells) => stats::clustered_tango(cells, confidence)?,
+        Paired::Graded(lumps) => stats::bounded_mean(lumps, -1.0, 1.0, confidence)?,
         Paired::Mean { difference, se, df, .. } => {
-            let half = stats::t_quantile(1.0 - (1.0 - confidence) / 2.0, df)? * se;
-            Some((difference - half, difference + half))
+            let half = stats::t_quantile(1.0 - (1.0 - confidence) / 2.0, *df)? * se;
+            return Some((difference - half, difference + half));
+        }
+    };
+    Some((interval.lower, interval.upper))
+}
+
+/// The loss that a pass must rule out, turned so that more is better: the careful end of the interval.
+fn careful_loss(paired: &Paired, confidence: f64, is_lower_better: bool) -> Option<f64> {
+    match paired {
+        Paired::Binary(cells) if is_lower_better => {
+            let turned: Vec<Cell> =
+                cells.iter().map(|cell| Cell { better: cell.worse, worse: cell.better, ..*cell }).collect();
+            stats::careful_tango_lower(&turned, confidence)
+        }
+        Paired::Binary(cells) => stats::careful_tango_lower(cells, confidence),
+        Paired::Graded(_) | Paired::Mean { .. } => {
+            let (lower, upper) = interval(paired, confidence)?;
+            Some(if is_lower_better { -upper } else { lower })
         }
     }
 }
@@ -314,22 +355,24 @@ fn interval(paired: Paired, confidence: f64) -> Option<(f64, f64)> {
 /// Why a passing comparison would not pass if every pair that was lost had gone against the candidate.
 fn lost_pairs_could_undo(comparison: &Comparison, margin: f64, is_lower_better: bool) -> Option<String> {
     let lost = comparison.lost;
-    if lost == 0 {
-        return None;
+    let at_worst = comparison.paired_at_worst.as_ref();
+    match at_worst.and_then(|paired| careful_loss(paired, 1.0 - 2.0 * ALPHA, is_lower_better)) {
+        Some(end) if end > -margin => None,
+        None if lost == 0 => None,
+        None => Some(format!("{lost} samples lack a value of one of the two, which could be anything")),
+        Some(_) if lost == 0 => {
+            Some("its interval is only so narrow because what is worse is spread evenly over the clusters".to_owned())
+        }
+        Some(_) => Some(format!(
+            "{lost} samples lack a mark of one of the two; had they gone against the candidate, it would not pass"
+        )),
     }
-    let Some((lower, upper)) = comparison.paired_at_worst.and_then(|paired| interval(paired, 1.0 - 2.0 * ALPHA)) else {
-        return Some(format!("{lost} samples lack a value of one of the two, which could be anything"));
-    };
-    let at_worst = if is_lower_better { -upper } else { lower };
-    (at_worst <= -margin).then(|| {
-        format!("{lost} samples lack a mark of one of the two; had they gone against the candidate, it would not pass")
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{CandidateSummary, Counts};
+    use crate::types::{Counts, Discordant};
 
     fn share(value: f64, n: u64, missing: u64) -> Estimate {
         let right = (value * n as f64).round() as u64;
@@ -355,19 +398,25 @@ mod tests {
         let candidate = CandidateSummary {
             id: "new".into(),
             counts: Counts::default(),
+            answers: 500,
             failures: std::collections::BTreeMap::new(),
             account: crate::types::Account::default(),
             metrics,
             confusions: vec![],
             spend_usd: None,
             spend_reason: None,
+            machines: None,
         };
         Summary { candidates: vec![candidate], comparisons }
     }
 
     fn comparison(b: u64, c: u64, n: u64, candidate_missing: u64) -> Comparison {
         let discordant = Discordant { candidate_only: b, baseline_only: c };
-        let worst = Discordant { candidate_only: b, baseline_only: c + candidate_missing };
+        let cells = |b, c, n| {
+            let cells = [(0, 0, n - b - c), (1, 0, b), (0, 1, c)];
+            let cells = cells.map(|(better, worse, count)| Cell { size: 1, better, worse, count });
+            Some(Paired::Binary(cells.into_iter().filter(|cell| cell.count > 0).collect()))
+        };
         Comparison {
             candidate: "new".into(),
             baseline: "old".into(),
@@ -382,13 +431,13 @@ mod tests {
             candidate_missing,
             baseline_missing: 0,
             lost: candidate_missing,
-            paired_at_worst: Some(Paired::Binary { discordant: worst, n: n + candidate_missing }),
+            paired_at_worst: cells(b, c + candidate_missing, n + candidate_missing),
             method: Method::Tango,
             p_value: None,
             bootstrap: None,
             discordant: Some(discordant),
             shown_after: None,
-            paired: Some(Paired::Binary { discordant, n }),
+            paired: cells(b, c, n),
             reason: None,
             flips: vec![],
         }

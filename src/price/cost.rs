@@ -483,6 +483,7 @@ mod tests {
                 audio_output_per_mtok_usd: spoken,
                 per_request_usd: input,
                 per_hour_usd: None,
+                replicas: None,
                 tiers: if bound < 10 { vec![tier] } else { Vec::new() },
                 batch_factor: cached,
             };

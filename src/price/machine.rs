@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 
+use crate::types::Volume;
+
 /// Fractions of a nanosecond kept while shares are summed. 64 bits of nanoseconds (584 years) and these fit a `u128`.
 const FRACTION_BITS: u32 = 60;
 
@@ -88,6 +90,26 @@ pub fn hourly_cost(per_hour_usd: Decimal, share: Duration) -> Option<Decimal> {
     Some(per_hour_usd.checked_mul(seconds)?.checked_div(Decimal::from(3600))?.normalize())
 }
 
+/// Machines that a volume needs at its peak: peak rate ÷ the rate that one machine was measured at, rounded up. `None` when
+/// a rate is no number above 0.
+pub fn machines_needed(volume: &Volume, measured_per_s: f64) -> Option<u64> {
+    if !(measured_per_s > 0.0 && volume.peak_over_mean >= 1.0) {
+        return None;
+    }
+    let peak = volume.mean_per_s()? * volume.peak_over_mean;
+    let needed = (peak / measured_per_s).ceil().max(1.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at least 1, and checked to be in range")]
+    (needed < 1e9).then_some(needed as u64)
+}
+
+/// Dollars per request when so many machines are paid for all hours of a volume, busy or not: machines × hours × price ÷
+/// requests. Two machines at 3.13 an hour for 24 hours and 10 000 requests give 0.015024. Rounded at the 28th digit.
+/// `None` without requests, and when the amount is too large for a decimal.
+pub fn reserved_cost(per_hour_usd: Decimal, machines: u64, volume: &Volume) -> Option<Decimal> {
+    let paid = per_hour_usd.checked_mul(Decimal::from(machines))?.checked_mul(volume.hours)?;
+    Some(paid.checked_div(volume.requests)?.normalize())
+}
+
 /// Requests per second at which a machine at `per_hour_usd` costs as much as a service at `per_request_usd`; above, the
 /// machine is cheaper, if it can serve so many. 4.00 an hour against 0.0042 a request gives 0.26455. `None` when a
 /// request costs nothing or the rate is too large for a decimal.
@@ -155,6 +177,26 @@ mod tests {
         assert_eq!(cost("0", Duration::MAX), "0");
         assert_eq!(hourly_cost(Decimal::MAX, Duration::from_secs(2)), None);
         assert_eq!(hourly_cost(Decimal::MAX, Duration::MAX), None);
+    }
+
+    #[test]
+    fn reserved_machines_are_paid_whether_busy_or_not() {
+        let day = |requests: i64, peak_over_mean| Volume {
+            requests: Decimal::from(requests),
+            hours: Decimal::from(24),
+            peak_over_mean,
+            is_measured: false,
+        };
+        let price = Decimal::new(313, 2);
+        assert_eq!(reserved_cost(price, 2, &day(10_000, 1.0)).unwrap().to_string(), "0.015024");
+        assert_eq!(reserved_cost(price, 1, &day(0, 1.0)), None);
+        // 864,000 a day are ten a second; three times that at the peak, and one machine does eight.
+        assert_eq!(machines_needed(&day(864_000, 3.0), 8.0), Some(4));
+        assert_eq!(machines_needed(&day(1, 1.0), 8.0), Some(1));
+        for rate in [0.0, -1.0, f64::NAN] {
+            assert_eq!(machines_needed(&day(864_000, 3.0), rate), None);
+        }
+        assert_eq!(machines_needed(&day(0, 3.0), 8.0), None);
     }
 
     #[test]

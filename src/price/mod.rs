@@ -16,5 +16,5 @@ mod words;
 pub use book::{Book, BookFile, Currency, Row, RowFault, RowPart, WrittenRow, book};
 pub use cost::{NoCost, cost};
 pub use day::Day;
-pub use machine::{break_even_per_s, hourly_cost, machine_time};
+pub use machine::{break_even_per_s, hourly_cost, machine_time, machines_needed, reserved_cost};
 pub use words::{extras, in_words, plain, rates_in_words};

@@ -98,6 +98,7 @@ fn summary(figures: Figures) -> CandidateSummary {
     CandidateSummary {
         id: figures.id.to_owned(),
         counts: Counts { tasks: 400, scored, unscored, failed, dropped: 0 },
+        answers: scored + unscored,
         failures: if failed > 0 {
             BTreeMap::from([(FailureKind::Timeout, failed - 1), (FailureKind::RateLimited, 1)])
         } else {
@@ -117,6 +118,7 @@ fn summary(figures: Figures) -> CandidateSummary {
         confusions: Vec::new(),
         spend_usd: figures.cost_usd.map(|cost| Decimal::from_f64_retain(cost[0] * 400.0).unwrap().round_dp(6)),
         spend_reason: figures.cost_usd.is_none().then(|| "no price is known for `local` candidates".to_owned()),
+        machines: None,
     }
 }
 

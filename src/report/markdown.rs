@@ -338,9 +338,10 @@ impl Page {
     }
 
     fn ledger(&mut self, report: &Report) {
-        let lines = report.candidates.iter().filter_map(|candidate| {
-            let words = words::ledger(candidate)?;
-            Some(format!("- {}: {}", code(&candidate.id), own(&words)))
+        let lines = report.candidates.iter().flat_map(|candidate| {
+            let ledger = words::ledger(candidate).map(|words| own(&words));
+            let machines = candidate.machines.iter().flat_map(words::machines).map(|line| prose(&line));
+            ledger.into_iter().chain(machines).map(|words| format!("- {}: {words}", code(&candidate.id)))
         });
         let lines: Vec<String> = lines.collect();
         if lines.is_empty() {

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::types::{
-    CandidateSummary, Comparison, Confusion, Counts, Discordant, Estimate, FailureKind, Flip, Method, Pricing,
+    CandidateSummary, Comparison, Confusion, Counts, Discordant, Estimate, FailureKind, Flip, Machines, Method, Pricing,
     ReplayReport, TokenSum, Unit,
 };
 use crate::util::atomic;
@@ -122,6 +122,9 @@ pub struct CandidateReport {
     pub spend_usd: Option<String>,
     /// Why `spend_usd` is null.
     pub spend_reason: Option<String>,
+    /// Of a candidate that is paid by the hour, what its machines come to: at full use, and reserved for the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machines: Option<Machines>,
     /// What its answers are priced by, and who says so; null in reports of versions before price books.
     #[serde(default)]
     pub pricing: Option<Pricing>,
@@ -319,6 +322,7 @@ impl CandidateReport {
             tokens: summary.account.tokens.clone(),
             spend_usd: summary.spend_usd.map(|spend| spend.normalize().to_string()),
             spend_reason: summary.spend_reason.clone(),
+            machines: summary.machines.clone(),
             pricing: Some(answerer.pricing),
             metrics: summary.metrics.iter().map(Metric::of).collect(),
             confusions: summary.confusions.clone(),

@@ -533,6 +533,9 @@ impl Page {
             if let Some(words) = words::ledger(candidate) {
                 self.paragraph(" ", "   ", &format!("{}: {words}", name(&candidate.id)));
             }
+            for line in candidate.machines.iter().flat_map(words::machines) {
+                self.paragraph(" ", "   ", &format!("{}: {}", name(&candidate.id), sentence(&line)));
+            }
         }
     }
 

@@ -1,8 +1,12 @@
 //! Judgements and names in words, shared by the terminal and the Markdown form.
 
+use rust_decimal::Decimal;
+
 use crate::report::figure::{self, count, is_same_confidence};
 use crate::report::{CandidateReport, GateReport, Report, Verdict, Weights};
-use crate::types::{Accounting, FailureKind, Method, Punctual, ReplayReport, Spread, TokenKind, TokenSum, Unit};
+use crate::types::{
+    Accounting, FailureKind, Machines, Method, Punctual, ReplayReport, Spread, TokenKind, TokenSum, Unit,
+};
 
 /// The note that has to stand in the first lines of every form: other gates than those of the run were judged.
 pub(crate) const GATES_CHANGED: &str = "gates_changed";
@@ -20,11 +24,14 @@ pub(crate) fn verdict(verdict: Verdict) -> &'static str {
 pub(crate) fn method(method: Method) -> &'static str {
     match method {
         Method::Wilson => "Wilson",
+        Method::ClusteredWilson => "clustered Wilson",
+        Method::Bounded => "bounded mean",
         Method::T => "t",
         Method::ClusteredT => "clustered t",
         Method::OrderStatistics => "order statistics",
         Method::Bootstrap => "bootstrap",
         Method::Tango => "Tango",
+        Method::ClusteredTango => "clustered Tango",
         Method::PairedT => "paired t",
         Method::ClusteredPairedT => "clustered paired t",
         Method::PairedLogRatio => "paired log ratio",
@@ -103,6 +110,68 @@ pub(crate) fn ledger(candidate: &CandidateReport) -> Option<String> {
         parts.push(format!("{} set aside for what does not tell its cost", figure::money(held)));
     }
     (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// What machines that are paid by the hour come to, in sentences: at full use, reserved, and where they break even.
+pub(crate) fn machines(machines: &Machines) -> Vec<String> {
+    let dollars = |amount: f64| figure::money(&format!("{amount:.9}"));
+    let mut lines = Vec::new();
+    let per_hour = figure::money(&machines.per_hour_usd);
+    let full = match (machines.full_use_usd, machines.measured_per_s) {
+        (Some(cost), Some(rate)) => format!(
+            "at full use {} an answer: one machine at {per_hour} an hour, as busy all day as while it was asked here \
+             ({} answers a second)",
+            dollars(cost),
+            rate_in_words(rate)
+        ),
+        _ => format!("at full use: not known, for want of times; one machine costs {per_hour} an hour"),
+    };
+    lines.push(full);
+    lines.push(match (machines.reserved_usd, &machines.volume, machines.replicas) {
+        (Some(cost), Some(volume), Some(replicas)) => {
+            let noun = if replicas == 1 { "machine" } else { "machines" };
+            let whence = if volume.is_measured { "in the log" } else { "as the suite states" };
+            let too_few = machines.needed.filter(|needed| *needed > replicas);
+            let too_few = too_few.map_or(String::new(), |needed| {
+                format!("; at the rate measured here its peak needs {}", count(needed))
+            });
+            format!(
+                "reserved {} an answer: {} {noun} for {} h, {} requests {whence}{too_few}; gates on cost go by this",
+                dollars(cost),
+                count(replicas),
+                significant(volume.hours),
+                significant(volume.requests)
+            )
+        }
+        _ => format!("reserved: {}", machines.reason.as_deref().unwrap_or("not known")),
+    });
+    if let (Some(rate), Some(id)) = (machines.break_even_per_s, &machines.break_even_with) {
+        let a_day = rate * 86_400.0;
+        let reached = machines.measured_per_s.is_none_or(|measured| rate <= measured);
+        lines.push(if reached {
+            format!(
+                "breaks even with {id} at {} requests a second per machine, {} a day",
+                rate_in_words(rate),
+                count(a_day.ceil() as u64)
+            )
+        } else {
+            format!(
+                "never breaks even with {id} as measured here: that takes {} requests a second per machine",
+                rate_in_words(rate)
+            )
+        });
+    }
+    lines
+}
+
+/// A number to four digits that count, without needless zeros.
+fn significant(amount: Decimal) -> String {
+    let rounded = if amount >= Decimal::from(1000) { amount.round() } else { amount.round_sf(4).unwrap_or(amount) };
+    rounded.normalize().to_string()
+}
+
+fn rate_in_words(rate: f64) -> String {
+    if rate >= 100.0 { format!("{rate:.0}") } else if rate >= 1.0 { format!("{rate:.1}") } else { format!("{rate:.3}") }
 }
 
 /// Why latencies of a replay are not to be believed, a line for each candidate.

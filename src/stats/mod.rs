@@ -14,6 +14,8 @@
 
 mod binomial;
 mod bootstrap;
+mod bounded;
+mod clustered;
 mod distance;
 mod mean;
 mod normal;
@@ -26,6 +28,11 @@ mod sequential;
 
 pub use binomial::{binomial_cdf, binomial_pmf, binomial_quantile};
 pub use bootstrap::{bootstrap_mean, bootstrap_statistic};
+pub use bounded::{bounded_mean, bounded_p};
+pub use clustered::{
+    careful_tango_lower, careful_wilson_lower, clustered_mcnemar, clustered_tango, clustered_wilson, effective_pairs,
+    effective_share,
+};
 pub use distance::{kolmogorov_smirnov, wasserstein};
 pub use mean::{MeanEstimate, VarianceComponents, clustered_mean, mean, variance_components, welch};
 pub use normal::{normal_cdf, normal_quantile, t_cdf, t_quantile, t_two_sided_p, z};

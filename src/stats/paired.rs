@@ -56,8 +56,8 @@ pub fn tango(b: u64, c: u64, n: u64, confidence: f64) -> Option<Interval> {
     Interval::checked(lower, upper)
 }
 
-/// The δ between −1 and the estimate at which T(δ) = z.
-fn lower_limit(b: f64, c: f64, n: f64, z: f64) -> f64 {
+/// The δ between −1 and the estimate at which T(δ) = z; counts need not be whole.
+pub(super) fn lower_limit(b: f64, c: f64, n: f64, z: f64) -> f64 {
     bisect(-1.0, (b - c) / n, |delta| {
         let (distance, variance) = score(b, c, n, delta);
         distance - z * variance.sqrt()

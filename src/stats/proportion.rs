@@ -8,18 +8,24 @@ use super::{Interval, bisect};
 /// centre (p̂ + z²/2n)/(1 + z²/n), half-width z/(1 + z²/n)·√(p̂(1−p̂)/n + z²/4n²). 17 of 20 at 0.95 give
 /// [0.639581, 0.947631]. `None` for `n = 0`, for more successes than trials and for a confidence outside (0, 1).
 pub fn wilson(successes: u64, n: u64, confidence: f64) -> Option<Interval> {
-    if n == 0 || successes > n {
+    if successes > n {
         return None;
     }
-    let z = z(confidence)?;
-    let trials = n as f64;
-    let share = successes as f64 / trials;
+    wilson_share(successes as f64 / n as f64, n as f64, z(confidence)?)
+}
+
+/// The same for a share of `trials` that need not be whole, with z in the place of the confidence. `None` for no trials
+/// and for a share outside [0, 1].
+pub(super) fn wilson_share(share: f64, trials: f64, z: f64) -> Option<Interval> {
+    if !((0.0..=1.0).contains(&share) && trials > 0.0) {
+        return None;
+    }
     let scale = 1.0 + z * z / trials;
     let centre = (share + z * z / (2.0 * trials)) / scale;
-    let half = z / scale * (share * ((n - successes) as f64 / trials) / trials + (z / trials / 2.0).powi(2)).sqrt();
+    let half = z / scale * (share * (1.0 - share) / trials + (z / trials / 2.0).powi(2)).sqrt();
     // At the ends the formula gives 0 and 1 up to rounding; rounding must not push the interval off its own estimate.
-    let lower = if successes == 0 { 0.0 } else { (centre - half).clamp(0.0, share) };
-    let upper = if successes == n { 1.0 } else { (centre + half).clamp(share, 1.0) };
+    let lower = if share == 0.0 { 0.0 } else { (centre - half).clamp(0.0, share) };
+    let upper = if share == 1.0 { 1.0 } else { (centre + half).clamp(share, 1.0) };
     Interval::checked(lower, upper)
 }
 

@@ -55,6 +55,9 @@ pub struct Suite {
     /// Age of a price, at the start of a run, from which on the report says so; default 180 days.
     #[serde(default)]
     pub price_max_age: Option<HumanDuration>,
+    /// How much the workload asks in production: what machines that are paid by the hour are shared among.
+    #[serde(default)]
+    pub volume: Option<VolumeSpec>,
     /// Seed of everything random: bootstrap, retry jitter, and selection where it has no seed of its own.
     #[serde(default)]
     pub seed: u64,
@@ -62,6 +65,16 @@ pub struct Suite {
 
 fn one() -> u32 {
     1
+}
+
+/// How much the workload asks in production.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeSpec {
+    /// Requests a day.
+    pub requests_per_day: f64,
+    /// The rate of the busiest time ÷ the mean rate: 1 where it is even, often 3 to 5 where people ask.
+    pub peak_over_mean: f64,
 }
 
 /// Where the golden set is and what its fields mean. Fields are plain names or JSON pointers.

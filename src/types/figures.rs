@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::types::FailureKind;
+use crate::types::{FailureKind, Volume};
 
 /// What a figure is measured in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +31,10 @@ pub enum Method {
     Wilson,
     /// Student's t on the mean of independent observations.
     T,
+    /// Wilson score interval on the effective number of answers, for clusters and repeats.
+    ClusteredWilson,
+    /// Mean of marks between bounds, by random weights and one mark more at the bound.
+    Bounded,
     /// Student's t with cluster-robust standard error and clusters − 1 degrees of freedom.
     ClusteredT,
     /// Order statistics of the sample (distribution-free).
@@ -39,6 +43,8 @@ pub enum Method {
     Bootstrap,
     /// Tango's score interval of a paired difference of proportions.
     Tango,
+    /// Tango's interval on effective counts, for clusters and repeats.
+    ClusteredTango,
     /// Student's t on paired differences.
     PairedT,
     /// Student's t on paired differences, cluster-robust.
@@ -78,8 +84,9 @@ pub struct Estimate {
     pub reason: Option<String>,
 }
 
-/// What was lost of a figure, and the ends of its interval if that had been as bad as it can be: marks wrong, shares of
-/// mishaps 1, times longer than anything seen.
+/// What was lost of a figure, and the ends of its interval that a pass rests on: those it would have if all that was lost had
+/// been as bad as it can be (marks wrong, shares of mishaps 1, times longer than anything seen), and, where samples are
+/// clustered, if part of what is wrong had been right (see `stats::careful_wilson_lower`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AtWorst {
     /// Samples (of quantiles: answers) that would count and were not observed, because their tasks failed or were never
@@ -115,17 +122,39 @@ pub struct Discordant {
     pub baseline_only: u64,
 }
 
-/// The sufficient statistics of a paired comparison, from which an interval of any confidence follows.
+/// Alike clusters of yes/no outcomes: how many there are, and what one of them holds. Independent outcomes are clusters
+/// of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Cell {
+    /// Outcomes of one cluster: answers, or pairs of them.
+    pub size: u64,
+    /// Those that only the candidate has right; 0 where a candidate stands alone.
+    pub better: u64,
+    /// Those that only the baseline has right; where a candidate stands alone, those that are wrong.
+    pub worse: u64,
+    /// Clusters like this one.
+    pub count: u64,
+}
+
+/// Alike clusters of graded marks, or of differences of them.
 #[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Lump {
+    /// Sum of the marks of one cluster.
+    pub sum: f64,
+    /// Marks in it.
+    pub size: f64,
+    /// Clusters like this one.
+    pub count: u64,
+}
+
+/// The sufficient statistics of a paired comparison, from which an interval of any confidence follows.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Paired {
-    /// Yes/no marks of independent pairs.
-    Binary {
-        /// The pairs that differ.
-        discordant: Discordant,
-        /// All pairs.
-        n: u64,
-    },
-    /// Means of differences, with their standard error.
+    /// Yes/no marks.
+    Binary(Vec<Cell>),
+    /// Differences of graded marks, each from −1 to 1.
+    Graded(Vec<Lump>),
+    /// Means of differences without bounds, with their standard error.
     Mean {
         /// Mean of candidate − baseline.
         difference: f64,
@@ -133,8 +162,6 @@ pub enum Paired {
         se: f64,
         /// Degrees of freedom.
         df: f64,
-        /// Pairs.
-        n: u64,
         /// Variance of the differences, for sizing (clustered: inflated by the design effect).
         variance: f64,
     },
@@ -169,7 +196,8 @@ pub struct Comparison {
     pub baseline_missing: u64,
     /// Samples that would count as pairs and do not, because a task of theirs failed or was never sent.
     pub lost: u64,
-    /// `paired` if all that is lost had gone against the candidate; `None` when nothing can be said.
+    /// `paired` if all that is lost had gone against the candidate (the same when nothing is lost); `None` when nothing
+    /// can be said.
     pub paired_at_worst: Option<Paired>,
     /// How the interval of the difference was made.
     pub method: Method,
@@ -291,6 +319,32 @@ pub struct Account {
     pub tokens: Vec<TokenSum>,
 }
 
+/// What machines that are paid by the hour come to, for one candidate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Machines {
+    /// Dollars per hour of one machine.
+    pub per_hour_usd: String,
+    /// Answers a second that one machine gave while it was busy; null when no times are known.
+    pub measured_per_s: Option<f64>,
+    /// Dollars per answer if the machine were as busy all day: its busy time, shared among the answers.
+    pub full_use_usd: Option<f64>,
+    /// The volume that the reserved cost is for; null when none is stated or measured.
+    pub volume: Option<Volume>,
+    /// Machines that are reserved for that volume.
+    pub replicas: Option<u64>,
+    /// Machines that the volume's peak needs at the measured rate.
+    pub needed: Option<u64>,
+    /// Dollars per answer with these machines reserved: machines × hours ÷ answers.
+    pub reserved_usd: Option<f64>,
+    /// Requests a second at which one machine costs as much as the baseline does by the request; null without a baseline
+    /// that is paid by the request.
+    pub break_even_per_s: Option<f64>,
+    /// The baseline that this is against.
+    pub break_even_with: Option<String>,
+    /// Why there is no reserved cost.
+    pub reason: Option<String>,
+}
+
 /// All figures of one candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CandidateSummary {
@@ -298,6 +352,8 @@ pub struct CandidateSummary {
     pub id: String,
     /// What became of its tasks.
     pub counts: Counts,
+    /// Answers that say something: with a text or a call, and not refused. Of a candidate without any, nothing passes.
+    pub answers: u64,
     /// Failed tasks by reason.
     pub failures: BTreeMap<FailureKind, u64>,
     /// What was, or may have been, paid for.
@@ -310,6 +366,8 @@ pub struct CandidateSummary {
     pub spend_usd: Option<Decimal>,
     /// Why `spend_usd` is missing.
     pub spend_reason: Option<String>,
+    /// Of a candidate that is paid by the hour, what its machines come to.
+    pub machines: Option<Machines>,
 }
 
 /// All figures of a run.

@@ -19,10 +19,10 @@ pub use event::{RunEvent, Sink, Slot};
 pub use exchange::{Content, Finish, Message, Params, Request, Response, Role, TokenLogprob, ToolCall, Usage};
 pub use fault::{Fault, Faults, Place};
 pub use figures::{
-    Account, AtWorst, CandidateSummary, ClassFigures, Comparison, Confusion, ConfusionCell, Counts, Discordant,
-    Estimate, Flip, Method, Paired, Summary, TokenKind, TokenSum, Unit,
+    Account, AtWorst, CandidateSummary, Cell, ClassFigures, Comparison, Confusion, ConfusionCell, Counts, Discordant,
+    Estimate, Flip, Lump, Machines, Method, Paired, Summary, TokenKind, TokenSum, Unit,
 };
-pub use price::{Price, PriceFault, PriceOrigin, Pricing, Rates, Tier, dollars};
+pub use price::{Price, PriceFault, PriceOrigin, Pricing, Rates, Tier, Volume, dollars};
 pub use probe::{Ability, Endpoint, Finding, Probe, Shown};
 pub use record::{Attempt, Failure, FailureKind, Record, Task, TaskKey, Timing, Unsent};
 pub use replay::{Accounting, Capture, Punctual, Replay, ReplayReport, Spread, Stretch};

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
@@ -51,10 +52,14 @@ pub struct Price {
     #[serde(default, deserialize_with = "written", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "amount")]
     pub per_request_usd: Option<Decimal>,
-    /// Per hour of the machine that serves this candidate, charged while one of its requests is in flight.
+    /// Per hour of one machine that serves this candidate, paid whether it is busy or not: what a request costs follows
+    /// from the suite's `volume`, or from the log of a replay.
     #[serde(default, deserialize_with = "written", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "amount")]
     pub per_hour_usd: Option<Decimal>,
+    /// Machines that are paid by the hour; default: as many as the peak of the volume needs at the rate that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<std::num::NonZeroU32>,
     /// Other prices of tokens for long prompts. The tier with the highest bound below the input tokens of a request holds
     /// for all tokens of that request, so each tier names every price of tokens that stands above.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -168,6 +173,29 @@ impl Tier {
             &mut self.reasoning_per_mtok_usd,
             &mut self.audio_output_per_mtok_usd,
         ]
+    }
+}
+
+/// How much is asked over how long: what the cost of a machine that is paid by the hour is shared among.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Volume {
+    /// Requests.
+    #[schemars(with = "String")]
+    pub requests: Decimal,
+    /// Hours in which they come.
+    #[schemars(with = "String")]
+    pub hours: Decimal,
+    /// The rate of the busiest time ÷ the mean rate, 1 or more.
+    pub peak_over_mean: f64,
+    /// Whether it was measured, by the log of a replay, or stated by the suite.
+    pub is_measured: bool,
+}
+
+impl Volume {
+    /// Requests a second, on average. `None` when that is no number above 0.
+    pub fn mean_per_s(&self) -> Option<f64> {
+        let per_hour = self.requests.checked_div(self.hours)?.to_f64()?;
+        Some(per_hour / 3600.0).filter(|rate| rate.is_finite() && *rate > 0.0)
     }
 }
 

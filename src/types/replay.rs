@@ -8,7 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::types::Unsent;
+use crate::types::{Unsent, Volume};
 use crate::util::micros;
 
 /// Logged traffic in the place of a golden set.
@@ -49,6 +49,9 @@ pub struct Replay {
     /// Logged answers that came from a cache before the model.
     #[serde(default)]
     pub cached: u64,
+    /// How much the log asks over its own span, however fast it is replayed; `None` where it tells no times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<Volume>,
     /// Parameters of logged requests that only the logged service is known to have, so that no other was given them, and
     /// in how many requests.
     #[serde(default)]

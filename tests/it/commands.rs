@@ -393,11 +393,24 @@ fn repeats_of_a_sample_are_averaged() {
     let report = report_of(&folder, 0);
     assert_eq!(report["candidates"][0]["counts"]["tasks"], 6);
     let exact = metric(&report, 0, "exact");
-    // Samples: 1, ½, ½. Mean ⅔, standard error (1/√12)/√3 = ⅙, t(2) at 97.5 % 4.302653.
-    assert_eq!((exact["n"].clone(), exact["method"].clone()), (json!(3), json!("t")));
-    assert_near(&exact["value"], 2.0 / 3.0);
-    let (lower, upper) = (exact["lower"].as_f64().unwrap(), exact["upper"].as_f64().unwrap());
-    assert!(lower == 0.0 && (upper == 1.0 || (upper - (2.0 / 3.0 + 4.302_653 / 6.0)).abs() < 1e-5), "{exact}");
+    // Samples: 1, ½, ½. The robust variance is below that of six answers, so d = 0.2 · 1 + 0.8 · 2 with two wrong; t(5) and
+    // t(2) at 97.5 % are 2.570582 and 4.302653.
+    assert_eq!((exact["n"].clone(), exact["method"].clone()), (json!(3), json!("clustered_wilson")));
+    let effective = 6.0 / 1.8 * (2.570_581_8_f64 / 4.302_652_7).powi(2);
+    is_wilson(&exact, 2.0 / 3.0, effective);
+}
+
+/// Whether a figure is a share with Wilson's interval for so many answers.
+#[track_caller]
+fn is_wilson(figure: &Value, share: f64, answers: f64) {
+    let z = 1.959_963_984_540_054_f64;
+    let scale = 1.0 + z * z / answers;
+    let centre = (share + z * z / (2.0 * answers)) / scale;
+    let half = z / scale * (share * (1.0 - share) / answers + z * z / (4.0 * answers * answers)).sqrt();
+    assert_near(&figure["value"], share);
+    for (end, expected) in [("lower", centre - half), ("upper", centre + half)] {
+        assert!((figure[end].as_f64().unwrap() - expected).abs() < 1e-6, "{figure}, not {expected}");
+    }
 }
 
 #[test]
@@ -416,12 +429,13 @@ fn rows_of_one_source_are_not_independent() {
     );
     let report = report_of(&folder, 0);
     let exact = metric(&report, 0, "exact");
-    assert_eq!((exact["n"].clone(), exact["method"].clone()), (json!(12), json!("clustered_t")));
-    // Mean ¾. Residuals summed by source: ½ ½ −½ −1½ ½ ½, their squares 3.5. SE² = 6/5 · 3.5 / 144, so SE is 0.17078;
-    // t(5) at 97.5 % is 2.570582.
-    assert_near(&exact["value"], 0.75);
-    let half = 2.570_581_8 * (6.0 / 5.0 * 3.5 / 144.0_f64).sqrt();
-    assert!((exact["lower"].as_f64().unwrap() - (0.75 - half)).abs() < 1e-6, "{exact}, not ± {half}");
+    assert_eq!((exact["n"].clone(), exact["method"].clone()), (json!(12), json!("clustered_wilson")));
+    // Mean ¾. Residuals summed by source: ½ ½ −½ −1½ ½ ½, their squares 3.5. The robust variance is 6/5 · 3.5 / 144, that of
+    // twelve answers ¾ · ¼ / 11; with three wrong, d = 0.3 · (their ratio) + 0.7 · 2. t(11) and t(5) at 97.5 % are 2.200985
+    // and 2.570582.
+    let ratio = (6.0 / 5.0 * 3.5 / 144.0) / (0.75 * 0.25 / 11.0);
+    let effective = 12.0 / (0.3 * ratio + 0.7 * 2.0) * (2.200_985_2_f64 / 2.570_581_8).powi(2);
+    is_wilson(&exact, 0.75, effective);
 }
 
 #[test]

@@ -30,5 +30,7 @@ mod replay;
 #[cfg(feature = "local")]
 mod serve;
 mod services;
+mod sizes;
 mod support;
 mod tls;
+mod verdicts;

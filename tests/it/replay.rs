@@ -71,7 +71,8 @@ fn every_candidate_gets_the_traffic_at_its_times_and_is_compared_with_the_log() 
     let (one, two) = (Model::start(similar), Model::start(similar));
     let folder = Folder::new();
     capture(&folder, 100, 10);
-    suite(&folder, &[("one", &one), ("two", &two)], "gates:\n  - { metric: exact, non_inferior: { margin: 0.5 } }\n");
+    // Two of ten conversations go wrong as wholes, which says little about how many would.
+    suite(&folder, &[("one", &one), ("two", &two)], "gates:\n  - { metric: exact, non_inferior: { margin: 0.7 } }\n");
     let told = replay(&folder, &["--speed", "2"]).expect(0);
     assert!(told.out.contains("TIMING") && told.out.contains("as logged, 2 times as fast"), "{}", told.out);
     assert!(told.out.lines().all(|line| line.chars().count() <= 100), "{}", told.out);

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rust_decimal::Decimal;
+use rust_decimal::prelude::FromPrimitive;
 use serde_json::Value;
 
 use crate::commands::cases::{Ask, Cases, Keeps};
@@ -26,10 +28,10 @@ use crate::price::Book;
 use crate::provider::{Dialect, Provider};
 use crate::scorer::{MetricKind, Scorer};
 use crate::store;
-use crate::suite::spec::{CandidateSpec, Structured};
+use crate::suite::spec::{CandidateSpec, Structured, VolumeSpec};
 use crate::suite::values::Allowance;
 use crate::suite::{self, Document, Prompt, Step, Suite, at};
-use crate::types::{Capture, Fault, Faults, Params, Place, Pricing, Probe};
+use crate::types::{Capture, Fault, Faults, Params, Place, Pricing, Probe, Volume};
 use crate::util::digest::Digest;
 use crate::util::secret::{Redactor, Secret};
 use crate::util::text;
@@ -107,6 +109,8 @@ pub struct Plan {
     pub metrics: Vec<MetricColumn>,
     /// How a sample becomes a request.
     pub asking: Arc<Asking>,
+    /// How much is asked over how long: as the suite states it, or as the log of a replay has it.
+    pub volume: Option<Volume>,
     /// Knows every key and every other secret of the candidates.
     pub redactor: Redactor,
 }
@@ -170,6 +174,11 @@ impl Plan {
         self.candidates.iter().position(|candidate| &*candidate.id == baseline)
     }
 
+    /// Takes the volume of a log, unless the suite states one.
+    pub fn measured(&mut self, volume: Option<Volume>) {
+        self.volume = self.volume.or(volume);
+    }
+
     /// The shape of the run's frame.
     pub fn layout(&self) -> Layout {
         Layout {
@@ -183,6 +192,8 @@ impl Plan {
             repeats: self.suite.repeats as usize,
             metrics: self.metrics.clone(),
             clusters: self.cases.clusters.clone(),
+            volume: self.volume,
+            by_id: Vec::new(),
             classes: Vec::new(),
             unmarkable: Vec::new(),
         }
@@ -287,6 +298,7 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
         digest: Digest::of(text.as_bytes()),
         gates_digest: Digest::of(&gates),
         metrics: metrics.collect(),
+        volume: suite.volume.and_then(stated),
         suite,
         text,
         dataset,
@@ -297,6 +309,16 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
         scorers,
         asking,
         redactor: Redactor::new(secrets),
+    })
+}
+
+/// The volume that a suite states, for a day.
+fn stated(spec: VolumeSpec) -> Option<Volume> {
+    Some(Volume {
+        requests: Decimal::from_f64(spec.requests_per_day)?,
+        hours: Decimal::from(24),
+        peak_over_mean: spec.peak_over_mean,
+        is_measured: false,
     })
 }
 

@@ -72,6 +72,16 @@ impl<'a> Rules<'a> {
 
     fn suite(&mut self) {
         self.name(&at!["name"], &self.suite.name);
+        if let Some(volume) = self.suite.volume {
+            if !(1e-3..=1e12).contains(&volume.requests_per_day) {
+                let message = "`requests_per_day` must be a number above 0, such as 50000";
+                self.fault(&at!["volume", "requests_per_day"], message);
+            }
+            if !(1.0..=1e6).contains(&volume.peak_over_mean) {
+                let message = "`peak_over_mean` must be 1 or more: the busiest time is no quieter than the mean";
+                self.fault(&at!["volume", "peak_over_mean"], message);
+            }
+        }
         if self.suite.price_max_age.is_some_and(|age| age.0 < Duration::from_secs(86_400)) {
             self.fault(&at!["price_max_age"], "`price_max_age` must be at least a day, such as `90d`");
         }
