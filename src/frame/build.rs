@@ -7,9 +7,9 @@ use polars::prelude::{Column, DataFrame, Float64Chunked, IntoColumn, NewChunkedA
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
-use crate::frame::{CandidateFrame, RunFrame};
-use crate::price::{self, NoCost};
-use crate::types::{Account, Counts, Failure, FailureKind, Finish, Mark, Price, Record, Score, TokenSum, Usage};
+use crate::frame::{CandidateFrame, RunFrame, Terms};
+use crate::price;
+use crate::types::{Account, Counts, Echo, Failure, FailureKind, Finish, Mark, Price, Record, Score, TokenSum, Usage};
 
 /// A metric that a scorer makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +93,8 @@ pub struct Facts {
     pub marks: Vec<Option<f64>>,
     /// Classes by metric; `None` for metrics without.
     pub labels: Vec<Option<LabelCell>>,
+    /// What the answer says of who gave it; nothing for failed tasks.
+    pub echo: Echo,
 }
 
 impl Facts {
@@ -100,7 +102,7 @@ impl Facts {
     ///
     /// Time per output token is (end − first chunk) ÷ (output tokens − 1), as JSONSchemaBench and the serving
     /// benchmarks define it; it needs a streamed answer and at least two reported tokens.
-    pub fn of(record: &Record, marks: &[Mark], price: &Result<Price, String>) -> Facts {
+    pub fn of(record: &Record, marks: &[Mark], terms: &Terms) -> Facts {
         let retries = record.retried.len() as u64;
         let failed = record.retried.iter().map(|attempt| &attempt.failure).chain(record.outcome.as_ref().err());
         let maybe_billed = failed.filter(|failure| failure.may_be_billed()).count() as u64;
@@ -129,6 +131,7 @@ impl Facts {
                     span: record.timing.as_ref().map(|timing| (timing.sent, timing.sent + timing.done)),
                     marks: Vec::new(),
                     labels: Vec::new(),
+                    echo: Echo { is_asked_by_name: terms.model.is_some(), ..Echo::default() },
                 };
             }
         };
@@ -140,18 +143,7 @@ impl Facts {
             }
             _ => None,
         };
-        let cost = match (response.cost_usd, price) {
-            (Some(cost), _) => Some(Ok(cost)),
-            (None, Ok(price)) if price.per_hour_usd.is_some() && timing.is_none() => {
-                Some(Err("a price by the hour needs measured or recorded times".to_owned()))
-            }
-            (None, Ok(price)) => match price::cost(price, &response.usage) {
-                // What the machine costs is added when all times are known.
-                Err(NoCost::NoPrice | NoCost::PerHour) if price.per_hour_usd.is_some() => None,
-                cost => Some(cost.map_err(|reason| reason.to_string())),
-            },
-            (None, Err(reason)) => Some(Err(reason.clone())),
-        };
+        let cost = terms.cost(response, timing.is_some());
         Facts {
             failure: None,
             is_open,
@@ -176,6 +168,7 @@ impl Facts {
                 })
                 .collect(),
             labels: marks.iter().map(LabelCell::of).collect(),
+            echo: terms.echo(response),
         }
     }
 }
@@ -195,6 +188,7 @@ impl LabelCell {
 fn enter(account: &mut Account, facts: &Facts) {
     account.retries += facts.retries;
     account.maybe_billed += facts.maybe_billed;
+    account.echoes.add(facts.echo.clone());
     if let Some(held) = facts.held_usd {
         account.held_usd = Some(account.held_usd.unwrap_or_default().saturating_add(held));
     }
@@ -234,6 +228,7 @@ struct Columns {
     marks: Vec<Vec<Option<f64>>>,
     expected: Vec<Vec<Option<u32>>>,
     predicted: Vec<Vec<Option<u32>>>,
+    other_model: Vec<Option<bool>>,
 }
 
 /// Fills a [`RunFrame`] record by record, in any order. A later record of a task replaces an earlier one.
@@ -268,6 +263,7 @@ impl Builder {
                     marks: layout.metrics.iter().map(|_| vec![None; tasks]).collect(),
                     expected: label_columns(&layout, tasks),
                     predicted: label_columns(&layout, tasks),
+                    other_model: vec![None; tasks],
                 }
             })
             .collect();
@@ -299,6 +295,7 @@ impl Builder {
         let is_scored = facts.marks.iter().all(Option::is_some);
         columns.state[row] = if is_scored { State::Scored } else { State::Unscored };
         columns.truncated[row] = facts.is_truncated;
+        columns.other_model[row] = facts.echo.is_other;
         columns.latency_ms[row] = facts.latency_ms;
         columns.ttft_ms[row] = facts.ttft_ms;
         columns.tpot_ms[row] = facts.tpot_ms;
@@ -307,10 +304,11 @@ impl Builder {
         columns.output_tokens[row] = facts.usage.output_tokens.map(|tokens| tokens as f64);
         match facts.cost {
             Some(Ok(cost)) => columns.cost[row] = Some(cost),
-            Some(Err(reason)) => {
-                columns.cost_reason.get_or_insert(reason);
+            // The first in alphabetical order: not that of the answer which happened to come first.
+            Some(Err(reason)) if columns.cost_reason.as_ref().is_none_or(|known| reason < *known) => {
+                columns.cost_reason = Some(reason);
             }
-            None => {}
+            Some(Err(_)) | None => {}
         }
         for (column, mark) in columns.marks.iter_mut().zip(facts.marks) {
             column[row] = mark;
@@ -390,6 +388,7 @@ impl Columns {
         let mut columns: Vec<Column> = vec![numbers("failure_rate", failed)];
         let truth = |is: Option<bool>| is.map(|is| if is { 1.0 } else { 0.0 });
         columns.push(numbers("truncation_rate", self.truncated.into_iter().map(truth)));
+        columns.push(numbers("other_model_rate", self.other_model.into_iter().map(truth)));
         columns.push(numbers("latency_ms", self.latency_ms.into_iter()));
         columns.push(numbers("ttft_ms", self.ttft_ms.into_iter()));
         columns.push(numbers("tpot_ms", self.tpot_ms.into_iter()));
