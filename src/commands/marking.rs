@@ -140,7 +140,7 @@ fn fill(
     mut write: impl FnMut(&[u8]) -> Result<(), StoreError>,
 ) -> Result<(RunFrame, Marked), CommandError> {
     let layout = plan.layout();
-    let prices = layout.prices.clone();
+    let terms = plan.terms();
     let mut builder = Builder::new(layout);
     let planned = plan.cases.len() as u64 * u64::from(plan.suite.repeats);
     let keepers = plan.candidates.iter().map(|_| Timekeeper::new(planned)).collect();
@@ -169,7 +169,7 @@ fn fill(
                         continue;
                     };
                     let marks = marks(&record, position)?;
-                    rows.push((position, Facts::of(&record, &marks, &prices[position.candidate]), Seen::of(&record)));
+                    rows.push((position, Facts::of(&record, &marks, &terms[position.candidate]), Seen::of(&record)));
                     if record.outcome.is_ok() {
                         let row = ScoreRow { key: record.key, digest: record.digest, marks };
                         ScoreWriter::line(&mut written, &row);

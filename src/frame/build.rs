@@ -7,10 +7,10 @@ use polars::prelude::{Column, DataFrame, Float64Chunked, IntoColumn, NewChunkedA
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
-use crate::frame::{CandidateFrame, RunFrame};
-use crate::price::{self, NoCost};
+use crate::frame::{CandidateFrame, RunFrame, Terms};
+use crate::price;
 use crate::types::{
-    Account, Counts, Failure, FailureKind, Finish, Machines, Mark, Price, Record, Score, TokenSum, Usage, Volume,
+    Account, Counts, Echo, Failure, FailureKind, Finish, Machines, Mark, Price, Record, Score, TokenSum, Usage, Volume,
 };
 
 /// A metric that a scorer makes.
@@ -104,6 +104,8 @@ pub struct Facts {
     pub marks: Vec<Option<f64>>,
     /// Classes by metric; `None` for metrics without.
     pub labels: Vec<Option<LabelCell>>,
+    /// What the answer says of who gave it; nothing for failed tasks.
+    pub echo: Echo,
 }
 
 impl Facts {
@@ -111,7 +113,7 @@ impl Facts {
     ///
     /// Time per output token is (end − first chunk) ÷ (output tokens − 1), as JSONSchemaBench and the serving
     /// benchmarks define it; it needs a streamed answer and at least two reported tokens.
-    pub fn of(record: &Record, marks: &[Mark], price: &Result<Price, String>) -> Facts {
+    pub fn of(record: &Record, marks: &[Mark], terms: &Terms) -> Facts {
         let retries = record.retried.len() as u64;
         let failed = record.retried.iter().map(|attempt| &attempt.failure).chain(record.outcome.as_ref().err());
         let maybe_billed = failed.filter(|failure| failure.may_be_billed()).count() as u64;
@@ -147,6 +149,7 @@ impl Facts {
                         .map(|timing| (timing.sent, timing.sent + timing.done)),
                     marks: Vec::new(),
                     labels: Vec::new(),
+                    echo: Echo { is_asked_by_name: terms.model.is_some(), ..Echo::default() },
                 };
             }
         };
@@ -158,18 +161,7 @@ impl Facts {
             }
             _ => None,
         };
-        let cost = match (response.cost_usd, price) {
-            (Some(cost), _) => Some(Ok(cost)),
-            (None, Ok(price)) if price.per_hour_usd.is_some() && timing.is_none() => {
-                Some(Err("a price by the hour needs measured or recorded times".to_owned()))
-            }
-            (None, Ok(price)) => match price::cost(price, &response.usage) {
-                // What the machine costs is added when all times are known.
-                Err(NoCost::NoPrice | NoCost::PerHour) if price.per_hour_usd.is_some() => None,
-                cost => Some(cost.map_err(|reason| reason.to_string())),
-            },
-            (None, Err(reason)) => Some(Err(reason.clone())),
-        };
+        let cost = terms.cost(response, timing.is_some());
         let is_refused = response.is_refusal || response.finish == Some(Finish::Filter);
         let says_something = !response.text.trim().is_empty() || !response.tool_calls.is_empty();
         Facts {
@@ -198,6 +190,7 @@ impl Facts {
                 })
                 .collect(),
             labels: marks.iter().map(LabelCell::of).collect(),
+            echo: terms.echo(response),
         }
     }
 }
@@ -217,6 +210,7 @@ impl LabelCell {
 fn enter(account: &mut Account, facts: &Facts) {
     account.retries += facts.retries;
     account.maybe_billed += facts.maybe_billed;
+    account.echoes.add(facts.echo.clone());
     if let Some(held) = facts.held_usd {
         account.held_usd = Some(account.held_usd.unwrap_or_default().saturating_add(held));
     }
@@ -258,6 +252,7 @@ struct Columns {
     marks: Vec<Vec<Option<f64>>>,
     expected: Vec<Vec<Option<u32>>>,
     predicted: Vec<Vec<Option<u32>>>,
+    other_model: Vec<Option<bool>>,
 }
 
 /// Fills a [`RunFrame`] record by record, in any order. A later record of a task replaces an earlier one.
@@ -300,6 +295,7 @@ impl Builder {
                     marks: layout.metrics.iter().map(|_| vec![None; tasks]).collect(),
                     expected: label_columns(&layout, tasks),
                     predicted: label_columns(&layout, tasks),
+                    other_model: vec![None; tasks],
                 }
             })
             .collect();
@@ -333,6 +329,7 @@ impl Builder {
         let is_scored = facts.marks.iter().all(Option::is_some);
         columns.state[row] = if is_scored { State::Scored } else { State::Unscored };
         columns.truncated[row] = facts.is_truncated;
+        columns.other_model[row] = facts.echo.is_other;
         columns.latency_ms[row] = facts.latency_ms;
         columns.ttft_ms[row] = facts.ttft_ms;
         columns.tpot_ms[row] = facts.tpot_ms;
@@ -341,10 +338,11 @@ impl Builder {
         columns.output_tokens[row] = facts.usage.output_tokens.map(|tokens| tokens as f64);
         match facts.cost {
             Some(Ok(cost)) => columns.cost[row] = Some(cost),
-            Some(Err(reason)) => {
-                columns.cost_reason.get_or_insert(reason);
+            // The first in alphabetical order: not that of the answer which happened to come first.
+            Some(Err(reason)) if columns.cost_reason.as_ref().is_none_or(|known| reason < *known) => {
+                columns.cost_reason = Some(reason);
             }
-            None => {}
+            Some(Err(_)) | None => {}
         }
         for (column, mark) in columns.marks.iter_mut().zip(facts.marks) {
             column[row] = mark;
@@ -448,6 +446,7 @@ impl Columns {
         let mut columns: Vec<Column> = vec![numbers("failure_rate", failed)];
         let truth = |is: Option<bool>| is.map(|is| if is { 1.0 } else { 0.0 });
         columns.push(numbers("truncation_rate", self.truncated.into_iter().map(truth)));
+        columns.push(numbers("other_model_rate", self.other_model.into_iter().map(truth)));
         let refused = &self.refused;
         let observed = |cells: Vec<Option<f64>>| {
             cells.into_iter().zip(refused).map(|(cell, is_refused)| cell.filter(|_| !is_refused))

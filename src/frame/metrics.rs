@@ -9,7 +9,7 @@ use crate::frame::clusters::{cells, lumps};
 use crate::frame::{CandidateFrame, Layout, Settings, label, per_sample};
 use crate::price;
 use crate::stats;
-use crate::types::{AtWorst, CandidateSummary, Cell, Estimate, Method, Unit};
+use crate::types::{AtWorst, CandidateSummary, Cell, Estimate, Method, OTHER_MODEL_RATE, Unit};
 
 /// Built-in columns whose quantiles are reported, with what is missing when they are empty.
 const TIMES: [(&str, &str); 3] = [
@@ -51,6 +51,7 @@ pub(super) fn all(layout: &Layout, candidate: &CandidateFrame, settings: &Settin
     {
         estimates.push(own.share(name, name, true, |_| false, reason));
     }
+    estimates.push(other_model_rate(candidate, settings.confidence));
     for (column, reason) in TIMES {
         estimates.push(own.mean(&format!("{column}.mean"), column, Unit::Ms, reason));
         estimates.extend(quantiles(column, candidate.numbers(column), settings.confidence, reason));
@@ -63,6 +64,8 @@ pub(super) fn all(layout: &Layout, candidate: &CandidateFrame, settings: &Settin
         estimates.extend(quantiles("response_ms", response, settings.confidence, reason));
     }
     for (column, unit, reason) in MEANS {
+        // Where counts were reported and are not believed, that is why there are none.
+        let reason = candidate.account.echoes.doubt.as_deref().unwrap_or(reason);
         estimates.push(own.mean(column, column, unit, reason));
     }
     let reason = candidate.cost_reason.as_deref().unwrap_or("nothing was answered");
@@ -114,6 +117,36 @@ pub(super) fn break_even(candidates: &mut [CandidateSummary], baseline: Option<u
             machines.break_even_per_s = rate;
             machines.break_even_with = rate.map(|_| id.clone());
         }
+    }
+}
+
+/// The share of answers that name another model than the one asked for. It is a count, not a sample of something: it is
+/// its own interval. Answers that name no model could be anybody's; without any answer nobody is known to have answered.
+fn other_model_rate(candidate: &CandidateFrame, confidence: f64) -> Estimate {
+    let cells = candidate.numbers("other_model_rate");
+    let named: Vec<f64> = cells.iter().flatten().collect();
+    let (n, others) = (named.len() as u64, named.iter().sum::<f64>());
+    let answered = candidate.counts.scored + candidate.counts.unscored;
+    let lost = answered.saturating_sub(n);
+    let value = (n > 0).then(|| others / n as f64);
+    let at_worst = |others: f64| (answered > 0).then(|| others / answered as f64);
+    let reason = if candidate.account.echoes.is_asked_by_name {
+        "no answer names the model that gave it"
+    } else {
+        "the candidate asks for no model by a name of the service's, so none can be another"
+    };
+    Estimate {
+        name: OTHER_MODEL_RATE.to_owned(),
+        unit: Unit::Share,
+        value,
+        lower: value,
+        upper: value,
+        confidence,
+        n,
+        missing: cells.len() as u64 - n,
+        at_worst: AtWorst { lost, lower: at_worst(others), upper: at_worst(others + lost as f64) },
+        method: Method::Exact,
+        reason: value.is_none().then(|| reason.to_owned()),
     }
 }
 

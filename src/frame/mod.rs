@@ -8,9 +8,12 @@ mod clusters;
 mod compare;
 mod label;
 mod metrics;
+mod same_model;
+mod terms;
 mod timing;
 
 pub use build::{Builder, Facts, LabelCell, Layout, MetricColumn};
+pub use terms::Terms;
 pub use timing::{Seen, Timekeeper};
 
 use polars::prelude::{ChunkedArray, DataFrame, Float64Type, UInt32Type};

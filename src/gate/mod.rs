@@ -105,8 +105,10 @@ pub fn in_words(gate: &GateSpec, baseline: Option<&str>) -> String {
 
 /// Whether more of a metric is worse.
 pub fn is_lower_better(metric: &str) -> bool {
-    matches!(metric, "failure_rate" | "truncation_rate" | "cost_usd" | "input_tokens" | "output_tokens")
-        || metric.starts_with("cost_per_")
+    matches!(
+        metric,
+        "failure_rate" | "truncation_rate" | "other_model_rate" | "cost_usd" | "input_tokens" | "output_tokens"
+    ) || metric.starts_with("cost_per_")
         || ["latency_ms.", "ttft_ms.", "tpot_ms.", "response_ms."].iter().any(|prefix| metric.starts_with(prefix))
 }
 

@@ -419,6 +419,7 @@ mod tests {
             output_tokens: Some(said + thought + spoken),
             reasoning_tokens: Some(thought),
             audio_output_tokens: Some(spoken),
+            total_tokens: None,
         }
     }
 
@@ -497,6 +498,7 @@ mod tests {
                 output_tokens: n_out,
                 reasoning_tokens: n_reasoning,
                 audio_output_tokens: n_spoken,
+                total_tokens: None,
             };
             for price in [Some(price.clone()), price.batch()].into_iter().flatten() {
                 if let Ok(total) = cost(&price, &usage) {

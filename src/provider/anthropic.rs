@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, join, put, written};
 use crate::provider::sse::Frame;
 use crate::provider::wire::Calls;
-use crate::provider::{Decode, Dialect, Event, Manner, wire};
-use crate::types::{Failure, Finish, Request, Usage};
+use crate::provider::{Decode, Dialect, Event, Manner, stop, wire};
+use crate::types::{Failure, Request, Usage};
 
 /// Version of the API whose published description this follows.
 const VERSION: &str = "2023-06-01";
@@ -124,7 +124,7 @@ impl Dialect for Anthropic {
     fn decode_body(&self, body: &[u8]) -> Result<Vec<Event>, Failure> {
         let body = wire::object("Anthropic message", &wire::text(body))?;
         if let Some(detail) = body.get("error").and_then(wire::message_of) {
-            return Err(Failure::Service { detail });
+            return wire::error_in_answer(&body, detail);
         }
         let Some(blocks) = body.get("content").and_then(Value::as_array) else {
             return Err(Failure::Protocol { detail: "the answer has no `content`".to_owned() });
@@ -136,9 +136,9 @@ impl Dialect for Anthropic {
             events.extend(decoder.begin(index as u64, block, true));
         }
         if let Some(reason) = body.get("stop_reason").and_then(Value::as_str) {
-            events.extend(stopped(reason));
+            events.append(&mut stop::events(reason)?);
         }
-        events.extend(decoder.usage(&body["usage"]));
+        events.append(&mut decoder.usage(&body["usage"]));
         Ok(events)
     }
 
@@ -147,18 +147,11 @@ impl Dialect for Anthropic {
     }
 }
 
-/// Counts so far, in the service's heaps.
-#[derive(Default)]
-struct Heaps {
-    fresh: Option<u64>,
-    read: Option<u64>,
-    written: Option<u64>,
-}
-
 #[derive(Default)]
 struct Decoder {
     is_done: bool,
-    heaps: Heaps,
+    /// Input so far, in the service's heaps: what is fresh stands for the input.
+    heaps: Usage,
     calls: Calls,
 }
 
@@ -204,33 +197,29 @@ impl Decoder {
         if self.calls.is_bare(index) { self.arguments(index, "{}".to_owned()) } else { None }
     }
 
-    fn usage(&mut self, usage: &Value) -> Option<Event> {
-        usage.as_object()?;
-        let Heaps { fresh, read, written } = &mut self.heaps;
-        *fresh = wire::count(usage, "/input_tokens").or(*fresh);
-        *read = wire::count(usage, "/cache_read_input_tokens").or(*read);
-        *written = wire::count(usage, "/cache_creation_input_tokens").or(*written);
-        Some(Event::Usage(Usage {
-            input_tokens: fresh.and_then(|fresh| wire::sum([Some(fresh), *read, *written])),
-            cached_input_tokens: *read,
-            cache_write_tokens: *written,
+    fn usage(&mut self, usage: &Value) -> Vec<Event> {
+        if !usage.is_object() {
+            return Vec::new();
+        }
+        // Reported at the beginning and at the end, each with its own kinds of input.
+        self.heaps = self.heaps.updated(Usage {
+            input_tokens: wire::count(usage, "/input_tokens"),
+            cached_input_tokens: wire::count(usage, "/cache_read_input_tokens"),
+            cache_write_tokens: wire::count(usage, "/cache_creation_input_tokens"),
+            ..Usage::default()
+        });
+        let Usage { input_tokens: fresh, cached_input_tokens: read, cache_write_tokens: written, .. } = self.heaps;
+        let counts = Event::Usage(Usage {
+            input_tokens: fresh.and_then(|fresh| wire::sum([Some(fresh), read, written])),
+            cached_input_tokens: read,
+            cache_write_tokens: written,
             cache_write_1h_tokens: wire::count(usage, "/cache_creation/ephemeral_1h_input_tokens"),
             output_tokens: wire::count(usage, "/output_tokens"),
             reasoning_tokens: wire::count(usage, "/output_tokens_details/thinking_tokens"),
             ..Usage::default()
-        }))
+        });
+        [counts].into_iter().chain(wire::word(usage, "/service_tier").map(Event::Tier)).collect()
     }
-}
-
-fn stopped(reason: &str) -> Vec<Event> {
-    let finish = match reason {
-        "end_turn" | "stop_sequence" => Finish::Stop,
-        "max_tokens" | "model_context_window_exceeded" => Finish::Length,
-        "tool_use" => Finish::Tool,
-        "refusal" => return vec![Event::Refusal, Event::Finish(Finish::Filter)],
-        _ => Finish::Other,
-    };
-    vec![Event::Finish(finish)]
 }
 
 impl Decode for Decoder {
@@ -244,21 +233,27 @@ impl Decode for Decoder {
         match data.get("type").and_then(Value::as_str) {
             Some("message_start") => {
                 events.extend(wire::word(&data, "/message/model").map(Event::Model));
-                events.extend(self.usage(&data["message"]["usage"]));
+                // The output so far is none yet: what stands there is a beginning that only the end puts right.
+                let counts = self.usage(&data["message"]["usage"]).into_iter().map(|event| match event {
+                    Event::Usage(usage) => Event::Usage(Usage { output_tokens: None, ..usage }),
+                    other => other,
+                });
+                events.extend(counts);
             }
             Some("content_block_start") => events = self.begin(index, &data["content_block"], false),
             Some("content_block_delta") => events.extend(self.delta(index, &data["delta"])),
             Some("content_block_stop") => events.extend(self.close(index)),
             Some("message_delta") => {
                 if let Some(reason) = data.pointer("/delta/stop_reason").and_then(Value::as_str) {
-                    events.extend(stopped(reason));
+                    events.append(&mut stop::events(reason)?);
                 }
-                events.extend(self.usage(&data["usage"]));
+                events.append(&mut self.usage(&data["usage"]));
             }
             Some("message_stop") => self.is_done = true,
             Some("error") => {
                 let detail = wire::message_of(&data["error"]).unwrap_or_else(|| "no message".to_owned());
-                return Err(Failure::Service { detail });
+                events = wire::error_in_answer(&data, detail)?;
+                self.is_done = true;
             }
             // `ping`, and events of later versions.
             Some(_) | None => {}

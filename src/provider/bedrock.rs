@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, join, put, written};
 use crate::provider::sse::Frame;
 use crate::provider::wire::Calls;
-use crate::provider::{Decode, Dialect, Event, Framing, Manner, wire};
-use crate::types::{Failure, Finish, Request, Usage};
+use crate::provider::{Decode, Dialect, Event, Framing, Manner, stop, wire};
+use crate::types::{Failure, Request, Usage};
 
 /// Fields that `params.extra` cannot overrule.
 const OURS: [&str; 1] = ["messages"];
@@ -145,8 +145,9 @@ impl Dialect for Bedrock {
                 events.push(decoder.begin(index as u64, call, arguments));
             }
         }
-        events.extend(stopped(&body));
+        events.append(&mut stopped(&body)?);
         events.extend(body.get("usage").and_then(usage).map(Event::Usage));
+        events.extend(wire::word(&body, "/serviceTier/type").map(Event::Tier));
         Ok(events)
     }
 
@@ -179,18 +180,8 @@ impl Decoder {
     }
 }
 
-fn stopped(message: &Value) -> Vec<Event> {
-    let finish = match message.get("stopReason").and_then(Value::as_str) {
-        None => return Vec::new(),
-        Some("end_turn" | "stop_sequence") => Finish::Stop,
-        Some("max_tokens" | "model_context_window_exceeded") => Finish::Length,
-        Some("tool_use") => Finish::Tool,
-        Some("guardrail_intervened" | "content_filtered") => {
-            return vec![Event::Refusal, Event::Finish(Finish::Filter)];
-        }
-        Some(_) => Finish::Other,
-    };
-    vec![Event::Finish(finish)]
+fn stopped(message: &Value) -> Result<Vec<Event>, Failure> {
+    message.get("stopReason").and_then(Value::as_str).map_or(Ok(Vec::new()), stop::events)
 }
 
 fn usage(usage: &Value) -> Option<Usage> {
@@ -205,6 +196,7 @@ fn usage(usage: &Value) -> Option<Usage> {
         cache_write_tokens: written,
         cache_write_1h_tokens: hour.and_then(|detail| wire::count(detail, "/inputTokens")),
         output_tokens: count("/outputTokens"),
+        total_tokens: count("/totalTokens"),
         ..Usage::default()
     })
 }
@@ -234,15 +226,17 @@ impl Decode for Decoder {
             }
             "messageStop" => {
                 self.has_stopped = true;
-                events = stopped(&data);
+                events = stopped(&data)?;
             }
             "metadata" => {
                 events.extend(data.get("usage").and_then(usage).map(Event::Usage));
+                events.extend(wire::word(&data, "/serviceTier/type").map(Event::Tier));
                 self.is_done = self.has_stopped;
             }
             name if name.ends_with("Exception") => {
                 let said = wire::message_of(&data).unwrap_or_else(|| "no message".to_owned());
-                return Err(Failure::Service { detail: format!("{name}: {said}") });
+                events = wire::error_in_answer(&data, format!("{name}: {said}"))?;
+                (self.has_stopped, self.is_done) = (true, true);
             }
             // `messageStart`, and events of later versions.
             _ => {}

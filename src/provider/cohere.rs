@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, functions, put, written};
 use crate::provider::sse::Frame;
-use crate::provider::{Decode, Dialect, Event, Manner, wire};
-use crate::types::{Failure, Finish, Request, Usage};
+use crate::provider::{Decode, Dialect, Event, Manner, stop, wire};
+use crate::types::{Failure, Request, Usage};
 
 /// Fields that `params.extra` cannot overrule.
 const OURS: [&str; 3] = ["model", "messages", "stream"];
@@ -128,7 +128,7 @@ impl Dialect for Cohere {
             events.push(called(index, call, arguments));
         }
         if let Some(reason) = body.get("finish_reason").and_then(Value::as_str) {
-            events.push(Event::Finish(stopped(reason)?));
+            events.append(&mut stop::events(reason)?);
         }
         events.extend(body.get("usage").and_then(usage).map(Event::Usage));
         Ok(events)
@@ -143,28 +143,20 @@ fn called(index: usize, call: &Value, arguments: String) -> Event {
     Event::ToolCall { index, id: wire::word(call, "/id"), name: wire::word(call, "/function/name"), arguments }
 }
 
-fn stopped(reason: &str) -> Result<Finish, Failure> {
-    Ok(match reason {
-        "COMPLETE" | "STOP_SEQUENCE" => Finish::Stop,
-        "MAX_TOKENS" => Finish::Length,
-        "TOOL_CALL" => Finish::Tool,
-        "ERROR" | "ERROR_TOXIC" | "ERROR_LIMIT" | "TIMEOUT" => {
-            return Err(Failure::Service { detail: format!("the answer ended with the finish reason `{reason}`") });
-        }
-        _ => Finish::Other,
-    })
-}
-
-/// `tokens` are those of the model, `billed_units` those that are paid, without what the service adds by itself.
+/// `tokens` are those of the model, `billed_units` those that are paid, without what the service adds by itself. What the
+/// cache held is a part of the model's: beside the billed ones it says nothing when it is more than they are.
 fn usage(usage: &Value) -> Option<Usage> {
     usage.as_object()?;
     let count = |name: &str| {
         let billed = wire::count(usage, &format!("/billed_units/{name}"));
         billed.or_else(|| wire::count(usage, &format!("/tokens/{name}")))
     };
+    let input_tokens = count("input_tokens");
+    let cached = wire::count(usage, "/cached_tokens");
+    let is_of_others = wire::count(usage, "/billed_units/input_tokens").is_some() && cached > input_tokens;
     Some(Usage {
-        input_tokens: count("input_tokens"),
-        cached_input_tokens: wire::count(usage, "/cached_tokens"),
+        input_tokens,
+        cached_input_tokens: cached.filter(|_| !is_of_others),
         output_tokens: count("output_tokens"),
         ..Usage::default()
     })
@@ -205,12 +197,12 @@ impl Decode for Decoder {
             }
             Some("message-end") => {
                 if let Some(reason) = data.pointer("/delta/finish_reason").and_then(Value::as_str) {
-                    events.push(Event::Finish(stopped(reason).map_err(|failure| {
+                    events.append(&mut stop::events(reason).map_err(|failure| {
                         match wire::word(&data, "/delta/error") {
                             Some(detail) => Failure::Service { detail },
                             None => failure,
                         }
-                    })?));
+                    })?);
                 }
                 events.extend(data.pointer("/delta/usage").and_then(usage).map(Event::Usage));
                 self.is_done = true;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, join, put, written};
 use crate::provider::sse::Frame;
-use crate::provider::{Decode, Dialect, Event, Manner, wire};
+use crate::provider::{Decode, Dialect, Event, Manner, stop, wire};
 use crate::types::{Failure, Finish, Request, TokenLogprob, Usage};
 
 /// Fields that `params.extra` cannot overrule.
@@ -157,11 +157,16 @@ impl Decoder {
             self.has_model = true;
             events.push(Event::Model(model));
         }
-        if chunk.pointer("/promptFeedback/blockReason").is_some() {
+        // What was asked for is not told, only what served it: on demand, at a tier, or from reserved throughput.
+        let tier =
+            ["/usageMetadata/serviceTier", "/usageMetadata/trafficType"].iter().find_map(|at| wire::word(chunk, at));
+        events.extend(tier.map(Event::Tier));
+        if let Some(reason) = chunk.pointer("/promptFeedback/blockReason") {
             // The prompt itself was refused: there are no candidates.
             self.has_finish = true;
             events.extend(wire::word(chunk, "/promptFeedback/blockReasonMessage").map(Event::Text));
             events.extend([Event::Refusal, Event::Finish(Finish::Filter)]);
+            events.extend(reason.as_str().and_then(stop::kept).map(Event::StopWord));
         }
         // One answer is asked for; where a suite's `extra` asks for more, the first counts.
         let first =
@@ -173,7 +178,7 @@ impl Decoder {
             events.extend(logprobs(candidate));
             if let Some(reason) = candidate.get("finishReason").and_then(Value::as_str) {
                 self.has_finish = true;
-                events.push(Event::Finish(self.stopped(reason)));
+                events.append(&mut stop::events_after(reason, self.calls > 0)?);
             }
         }
         events.extend(chunk.get("usageMetadata").and_then(usage).map(Event::Usage));
@@ -194,18 +199,6 @@ impl Decoder {
         let text = wire::word(part, "/text")?;
         let is_thought = part.get("thought").and_then(Value::as_bool).unwrap_or(false);
         Some(if is_thought { Event::Reasoning(text) } else { Event::Text(text) })
-    }
-
-    fn stopped(&self, reason: &str) -> Finish {
-        match reason {
-            "STOP" if self.calls > 0 => Finish::Tool,
-            "STOP" => Finish::Stop,
-            "MAX_TOKENS" => Finish::Length,
-            "SAFETY" | "RECITATION" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "IMAGE_SAFETY" | "MODEL_ARMOR" => {
-                Finish::Filter
-            }
-            _ => Finish::Other,
-        }
     }
 }
 
@@ -234,6 +227,7 @@ fn usage(usage: &Value) -> Option<Usage> {
         output_tokens: wire::sum([count("/candidatesTokenCount"), thoughts]),
         reasoning_tokens: thoughts,
         audio_output_tokens: audio("/candidatesTokensDetails"),
+        total_tokens: count("/totalTokenCount"),
         ..Usage::default()
     })
 }

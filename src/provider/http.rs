@@ -17,7 +17,9 @@ use reqwest::header::{
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect, retry};
 
 use crate::provider::sse::Frame;
-use crate::provider::{Answer, Decode, Dialect, Event, Frames, Framing, Hint, Outgoing, Provider, Refusal, Signer};
+use crate::provider::{
+    Answer, Decode, Dialect, Event, Frames, Framing, Hint, Outgoing, Provider, Refusal, Signer, filtered,
+};
 use crate::suite::spec::Structured;
 use crate::types::{Failure, Request};
 use crate::util::clock;
@@ -191,7 +193,7 @@ impl HttpProvider {
             Err(error) => return Err(connection(error).into()),
         };
         if !response.status().is_success() {
-            return Err(self.refused(response).await);
+            return self.refused(response).await;
         }
         let is_wrapped = self.dialect.manner().structured == Structured::Tool && request.output_schema.is_some();
         let hint = hint_of(response.headers(), clock::wall());
@@ -253,8 +255,8 @@ impl HttpProvider {
         Ok(Begun::Whole(self.dialect.decode_body(&body)?))
     }
 
-    /// What an answer with an error status says.
-    async fn refused(&self, mut response: Response) -> Refusal {
+    /// What an answer with an error status says: a failure, but for a content filter, whose refusal is an answer.
+    async fn refused(&self, mut response: Response) -> Result<Answer, Refusal> {
         let status = response.status();
         let retry_after = retry_after(response.headers(), clock::wall());
         let location = response.headers().get(LOCATION).map(|place| text_of(place.as_bytes()));
@@ -264,6 +266,11 @@ impl HttpProvider {
             && let Ok(Some(chunk)) = next(&mut response).await
         {
             body.extend_from_slice(&chunk[..chunk.len().min(MAX_ERROR - body.len())]);
+        }
+        if let Some(events) = filtered::of_status(status.as_u16(), &body) {
+            let hint = hint_of(response.headers(), clock::wall());
+            let events: Vec<_> = events.into_iter().map(Ok).collect();
+            return Ok(Answer { events: stream::iter(events).boxed(), is_streamed: false, is_wrapped: false, hint });
         }
         let said = self.dialect.error_message(&body).unwrap_or_else(|| text_of(&body));
         let detail = match (status.is_redirection(), location) {
@@ -276,7 +283,7 @@ impl HttpProvider {
             StatusCode::TOO_MANY_REQUESTS => Failure::RateLimited { detail },
             status => Failure::Status { status: status.as_u16(), detail },
         };
-        Refusal { failure, retry_after }
+        Err(Refusal { failure, retry_after })
     }
 }
 

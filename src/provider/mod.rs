@@ -11,6 +11,7 @@ mod bedrock;
 mod cohere;
 mod command;
 mod event_stream;
+mod filtered;
 mod framing;
 mod gemini;
 mod http;
@@ -22,7 +23,9 @@ pub mod presets;
 mod recorded;
 mod sagemaker;
 mod scripted;
+mod settle;
 pub mod sse;
+mod stop;
 mod tgi;
 mod wire;
 
@@ -46,6 +49,7 @@ pub use ask::{ANSWER_TOOL, Losses};
 pub use bedrock::Bedrock;
 pub use cohere::Cohere;
 pub use command::Command;
+pub use filtered::{events as filtered_events, of_status as filtered_by_status, word_of as filter_word};
 pub use framing::Frames;
 pub use gemini::Gemini;
 pub use http::{Auth, Http, HttpProvider, is_loopback};
@@ -55,6 +59,8 @@ pub use openai_responses::OpenAiResponses;
 pub use recorded::{Lookup, Recorded};
 pub use sagemaker::SageMaker;
 pub use scripted::{RowTest, RowText, Scripted};
+pub use settle::settle;
+pub use stop::events as stop_events;
 pub use tgi::Tgi;
 
 /// Something that a provider's answer consists of.
@@ -77,8 +83,12 @@ pub enum Event {
     },
     /// Why the model stopped.
     Finish(Finish),
+    /// The service's own word for that, where it says more.
+    StopWord(String),
     /// Tokens; a later one replaces what it names.
     Usage(Usage),
+    /// Why something that the service reports of tokens or money is not believed.
+    Doubt(String),
     /// The service says that the model refused; what it said instead comes as text.
     Refusal,
     /// Tokens of the answer with their log-probabilities.
@@ -87,6 +97,8 @@ pub enum Event {
     Model(String),
     /// The service's name for the build that answers.
     Fingerprint(String),
+    /// The service tier that answers.
+    Tier(String),
     /// Dollars that the service says it charges for the answer.
     Billed(Decimal),
     /// Times and money that a recorded answer brings along. It replaces what `collect` measured.
@@ -278,12 +290,27 @@ pub struct Attempted {
 /// How many characters of a service's own words a failure keeps.
 const DETAIL: usize = 400;
 
-/// The answer that events make up, for who has received them otherwise: bodies that a log holds.
+/// Adds the end of an answer to what is known of it, in the word of any service.
+///
+/// # Errors
+/// When the word says that the server broke the answer off, or failed.
+pub fn ended(response: &mut Response, word: &str) -> Result<(), Failure> {
+    let mut gathered = Gathered { response: std::mem::take(response), ..Gathered::default() };
+    for event in stop_events(word)? {
+        gathered.take(event);
+    }
+    *response = gathered.response;
+    Ok(())
+}
+
+/// The answer that events make up, for who has received them otherwise: bodies that a log holds. Its counts are
+/// [settled](settle).
 pub fn gathered(events: impl IntoIterator<Item = Event>) -> Response {
     let mut gathered = Gathered::default();
     for event in events {
         gathered.take(event);
     }
+    settle(&mut gathered.response);
     gathered.response
 }
 
@@ -317,6 +344,7 @@ pub async fn collect(
     let timing = gathered.timing(provider.is_live(), sent, took);
     let outcome = match outcome {
         Ok(()) => {
+            settle(&mut gathered.response);
             gathered.response.texts_mut().for_each(|text| redactor.clean_answer(text));
             // A key may be spread over several tokens.
             let tokens: String = gathered.response.logprobs.iter().map(|token| token.token.as_str()).collect();
@@ -426,6 +454,9 @@ impl Gathered {
                 return true;
             }
             Event::Finish(finish) => response.finish = Some(finish),
+            Event::StopWord(word) => response.finish_raw = Some(word),
+            Event::Doubt(reason) => response.usage_doubt = Some(reason),
+            Event::Tier(tier) => response.service_tier = Some(tier),
             Event::Usage(usage) => response.usage = response.usage.updated(usage),
             Event::Refusal => response.is_refusal = true,
             Event::Logprobs(mut more) => response.logprobs.append(&mut more),

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, functions, put, written};
 use crate::provider::sse::Frame;
-use crate::provider::{Decode, Dialect, Event, Framing, Manner, wire};
-use crate::types::{Failure, Finish, Request, Usage};
+use crate::provider::{Decode, Dialect, Event, Framing, Manner, stop, wire};
+use crate::types::{Failure, Request, Usage};
 
 /// Fields that `params.extra` cannot overrule.
 const OURS: [&str; 3] = ["model", "messages", "stream"];
@@ -137,12 +137,8 @@ impl Decoder {
         }
         if chunk.get("done").and_then(Value::as_bool) == Some(true) {
             self.is_done = true;
-            events.push(Event::Finish(match chunk.get("done_reason").and_then(Value::as_str) {
-                Some("length") => Finish::Length,
-                Some("stop") | None if self.calls > 0 => Finish::Tool,
-                Some("stop") | None => Finish::Stop,
-                Some(_) => Finish::Other,
-            }));
+            let reason = chunk.get("done_reason").and_then(Value::as_str).unwrap_or("stop");
+            events.append(&mut stop::events_after(reason, self.calls > 0)?);
             events.push(Event::Usage(Usage {
                 input_tokens: wire::count(chunk, "/prompt_eval_count"),
                 output_tokens: wire::count(chunk, "/eval_count"),

@@ -17,9 +17,9 @@ use serde_json::{Map, Value};
 use crate::provider::ask::openai_additions;
 use crate::provider::sse::Frame;
 use crate::provider::wire::{self, QUOTE, text};
-use crate::provider::{Decode, Dialect, Event, Losses, Manner};
+use crate::provider::{Decode, Dialect, Event, Losses, Manner, stop};
 use crate::suite::spec::{MaxTokensField, Structured};
-use crate::types::{Content, Failure, Finish, Message, Request, Role, TokenLogprob, Usage};
+use crate::types::{Content, Failure, Message, Request, Role, TokenLogprob, Usage};
 use crate::util::text::shorten;
 
 /// Fields that `params.extra` cannot overrule: they decide who is asked what, and how the answer is read.
@@ -210,6 +210,8 @@ struct Chunk<'a> {
     #[serde(borrow, default)]
     system_fingerprint: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    service_tier: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     object: Option<&'a RawValue>,
     #[serde(borrow, default)]
     message: Option<&'a RawValue>,
@@ -296,24 +298,50 @@ struct Tokens<'a> {
     /// DeepSeek's name for cached tokens.
     #[serde(borrow, default)]
     prompt_cache_hit_tokens: Option<&'a RawValue>,
-    /// Moonshot's and Z.ai's; Mistral's with `num_` before it.
-    #[serde(borrow, default, alias = "num_cached_tokens")]
+    /// Moonshot's and Z.ai's.
+    #[serde(borrow, default)]
     cached_tokens: Option<&'a RawValue>,
+    /// Mistral's.
+    #[serde(borrow, default)]
+    num_cached_tokens: Option<&'a RawValue>,
+    /// Anthropic's, which LiteLLM and others write beside the details. The tokens are inside `prompt_tokens` all the same.
+    #[serde(borrow, default)]
+    cache_read_input_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    cache_creation_input_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    cache_creation: Option<&'a RawValue>,
     /// Dollars that the answer is charged, where the service says so (OpenRouter).
     #[serde(borrow, default)]
     cost: Option<&'a RawValue>,
+    /// Whether that is a gateway's fee only.
+    #[serde(borrow, default)]
+    is_byok: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Details<'a> {
     #[serde(borrow, default)]
     cached_tokens: Option<&'a RawValue>,
     #[serde(borrow, default)]
     cache_write_tokens: Option<&'a RawValue>,
+    /// LiteLLM's name for them.
+    #[serde(borrow, default)]
+    cache_creation_tokens: Option<&'a RawValue>,
+    /// LiteLLM's, of how long they are kept.
+    #[serde(borrow, default)]
+    cache_creation_token_details: Option<&'a RawValue>,
     #[serde(borrow, default)]
     reasoning_tokens: Option<&'a RawValue>,
     #[serde(borrow, default)]
     audio_tokens: Option<&'a RawValue>,
+}
+
+/// How long tokens that are written to the cache are kept.
+#[derive(Deserialize)]
+struct Kept<'a> {
+    #[serde(borrow, default)]
+    ephemeral_1h_input_tokens: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -474,55 +502,41 @@ fn count(raw: Option<&RawValue>) -> Option<u64> {
 
 fn usage(raw: &RawValue) -> Vec<Event> {
     let Some(tokens) = object::<Tokens<'_>>(raw.get()) else { return Vec::new() };
-    let details = |raw: Option<&'_ RawValue>| {
-        raw.and_then(|raw| object::<Details<'_>>(raw.get())).map_or([None; 4], |details| {
-            let Details { cached_tokens, cache_write_tokens, reasoning_tokens, audio_tokens } = details;
-            [cached_tokens, cache_write_tokens, reasoning_tokens, audio_tokens].map(count)
-        })
-    };
-    let [cached, written, _, audio_input_tokens] = details(tokens.prompt_tokens_details);
-    let [_, _, reasoning, audio_output_tokens] = details(tokens.completion_tokens_details);
-    let input = count(tokens.prompt_tokens);
-    let mut output = count(tokens.completion_tokens);
-    // Some services (xAI) leave reasoning out of the output tokens; their total tells.
-    if let (Some(input), Some(shown), Some(reasoning), Some(total)) =
-        (input, output, reasoning, count(tokens.total_tokens))
-        && reasoning > 0
-        && input.checked_add(shown).and_then(|sum| sum.checked_add(reasoning)) == Some(total)
-    {
-        output = Some(shown + reasoning);
+    fn details(raw: Option<&RawValue>) -> Details<'_> {
+        raw.and_then(|raw| object(raw.get())).unwrap_or_default()
     }
+    let (prompt, completion) = (details(tokens.prompt_tokens_details), details(tokens.completion_tokens_details));
+    let hourly = |raw: Option<&'_ RawValue>| count(object::<Kept<'_>>(raw?.get())?.ephemeral_1h_input_tokens);
+    let cached = [
+        prompt.cached_tokens,
+        tokens.prompt_cache_hit_tokens,
+        tokens.cached_tokens,
+        tokens.num_cached_tokens,
+        tokens.cache_read_input_tokens,
+    ];
+    let written = [prompt.cache_write_tokens, prompt.cache_creation_tokens, tokens.cache_creation_input_tokens];
     let usage = Usage {
-        input_tokens: input,
-        cached_input_tokens: cached
-            .or_else(|| count(tokens.prompt_cache_hit_tokens))
-            .or_else(|| count(tokens.cached_tokens)),
-        cache_write_tokens: written,
-        audio_input_tokens,
-        output_tokens: output,
-        reasoning_tokens: reasoning,
-        audio_output_tokens,
-        ..Usage::default()
+        input_tokens: count(tokens.prompt_tokens),
+        cached_input_tokens: wire::most(cached.map(count)),
+        cache_write_tokens: wire::most(written.map(count)),
+        cache_write_1h_tokens: wire::most([prompt.cache_creation_token_details, tokens.cache_creation].map(hourly)),
+        audio_input_tokens: count(prompt.audio_tokens),
+        output_tokens: count(tokens.completion_tokens),
+        reasoning_tokens: count(completion.reasoning_tokens),
+        audio_output_tokens: count(completion.audio_tokens),
+        total_tokens: count(tokens.total_tokens),
     };
-    let billed = tokens.cost.and_then(|cost| wire::money(&serde_json::from_str(cost.get()).ok()?, ""));
-    [Event::Usage(usage)].into_iter().chain(billed.map(Event::Billed)).collect()
+    // Few services name money, and only of those is the whole looked at.
+    let has_money = tokens.cost.is_some() || tokens.is_byok.is_some();
+    let charged = has_money.then(|| wire::charged(&serde_json::from_str(raw.get()).ok()?)).flatten();
+    [Event::Usage(usage)].into_iter().chain(charged).collect()
 }
 
-/// The message in the value of an error field.
-fn message_of(raw: &RawValue) -> Option<String> {
-    wire::message_of(&serde_json::from_str(raw.get()).ok()?)
-}
-
-/// What a `finish_reason` means. `tool_calls` and the like are OpenAI's words; the others are those of servers that
-/// follow it only so far.
-pub(super) fn finish_of(reason: &str) -> Finish {
-    match reason {
-        "stop" | "eos" | "end_turn" | "stop_sequence" => Finish::Stop,
-        "length" | "max_tokens" | "model_length" => Finish::Length,
-        "tool_calls" | "function_call" | "tool_use" | "tool" => Finish::Tool,
-        "content_filter" | "safety" | "filter" => Finish::Filter,
-        _ => Finish::Other,
-    }
+/// The value of an error field, and the message in it.
+fn error_of(raw: &RawValue) -> Option<(Value, String)> {
+    let error: Value = serde_json::from_str(raw.get()).ok()?;
+    let message = wire::message_of(&error)?;
+    Some((error, message))
 }
 
 /// A tool call that has begun.
@@ -540,6 +554,7 @@ struct Decoder {
     has_finish: bool,
     has_model: bool,
     has_fingerprint: bool,
+    tier: Option<String>,
     is_refused: bool,
     calls: Vec<Begun>,
 }
@@ -547,17 +562,18 @@ struct Decoder {
 impl Decoder {
     fn chunk(&mut self, chunk: Chunk<'_>) -> Result<Vec<Event>, Failure> {
         let groq: Option<Groq<'_>> = chunk.x_groq.and_then(|raw| object(raw.get()));
-        let mut error = chunk.error.and_then(message_of);
+        let mut error = chunk.error.and_then(error_of);
         if error.is_none() {
-            error = groq.as_ref().and_then(|groq| groq.error).and_then(message_of);
+            error = groq.as_ref().and_then(|groq| groq.error).and_then(error_of);
         }
         if error.is_none() && chunk.object.and_then(word).as_deref() == Some("error") {
-            error = chunk.message.and_then(message_of).or_else(|| Some("no message".to_owned()));
-        }
-        if let Some(detail) = error {
-            return Err(Failure::Service { detail });
+            error = chunk.message.and_then(error_of).or_else(|| Some((Value::Null, "no message".to_owned())));
         }
         let mut events = Vec::new();
+        if let Some((error, message)) = error {
+            events = wire::error_in_answer(&error, message)?;
+            (self.has_choice, self.has_finish) = (true, true);
+        }
         if !self.has_model
             && let Some(model) = chunk.model.and_then(word)
         {
@@ -569,6 +585,13 @@ impl Decoder {
         {
             self.has_fingerprint = true;
             events.push(Event::Fingerprint(name));
+        }
+        // The last one counts: a request may be moved to another tier before it is answered.
+        if let Some(tier) = chunk.service_tier.and_then(word)
+            && self.tier.as_ref() != Some(&tier)
+        {
+            events.push(Event::Tier(tier.clone()));
+            self.tier = Some(tier);
         }
         for choice in chunk.choices.unwrap_or_default() {
             // One answer is asked for; where a suite's `extra` asks for more, the first counts.
@@ -589,12 +612,8 @@ impl Decoder {
         let logprobs = choice.logprobs.and_then(|raw| object::<Logprobs>(raw.get())?.content);
         events.extend(logprobs.filter(|tokens| !tokens.is_empty()).map(Event::Logprobs));
         if let Some(reason) = choice.finish_reason.and_then(word) {
-            if reason == "error" {
-                let detail = "the answer ended with the finish reason `error`".to_owned();
-                return Err(Failure::Service { detail });
-            }
             self.has_finish = true;
-            events.push(Event::Finish(finish_of(&reason)));
+            events.append(&mut stop::events(&reason)?);
         }
         events.extend(choice.usage.into_iter().flat_map(usage));
         Ok(())
@@ -717,7 +736,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::types::{Content, Message, Params, Role};
+    use crate::types::{Content, Finish, Message, Params, Role};
 
     /// A dialect from what differs from the usual.
     fn dialect(spec: Value, structured: Structured) -> OpenAiChat {
@@ -859,6 +878,7 @@ mod tests {
             cached_input_tokens: Some(4),
             output_tokens: Some(7),
             reasoning_tokens: Some(3),
+            total_tokens: Some(17),
             ..Usage::default()
         };
         let wanted = [
@@ -973,16 +993,49 @@ mod tests {
             usage_of(json!({"usage": {"prompt_tokens": 3, "prompt_cache_hit_tokens": 1}})),
             Some((Some(3), Some(1), None))
         );
-        // xAI's: 5 shown + 4 of reasoning = 12 - 3.
-        let apart = json!({
-            "prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 12,
-            "completion_tokens_details": {"reasoning_tokens": 4},
+        // Names that mean the same may stand beside each other.
+        let twice = json!({
+            "prompt_tokens": 9, "cached_tokens": 0, "num_cached_tokens": 4, "prompt_tokens_details": {"cached_tokens": 0},
         });
-        assert_eq!(usage_of(json!({"usage": apart})), Some((Some(3), None, Some(9))));
+        assert_eq!(usage_of(json!({"usage": twice})), Some((Some(9), Some(4), None)));
         // Nonsense is no count, and costs no answer.
         let odd = json!({"prompt_tokens": -3, "completion_tokens": "many", "prompt_tokens_details": 7});
         assert_eq!(usage_of(json!({"usage": odd})), Some((None, None, None)));
         assert_eq!(usage_of(json!({"usage": "none", "model": 4, "x_groq": []})), None);
+    }
+
+    /// LiteLLM's names of what is written to the cache, from recorded answers of it.
+    #[test]
+    fn writes_to_the_cache_are_counted_under_every_name() {
+        let written = |details: Value, more: Value| {
+            let mut counts = json!({"prompt_tokens": 4818, "completion_tokens": 47, "prompt_tokens_details": details});
+            counts.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let events = stream(&[json!({"usage": counts})]).0;
+            let Some(Event::Usage(usage)) = events.into_iter().next() else { panic!("no usage") };
+            (usage.input_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens)
+        };
+        let kept = json!({"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 4803});
+        let details = json!({
+            "cached_tokens": 0, "text_tokens": 15, "cache_creation_tokens": 4803, "cache_creation_token_details": kept,
+        });
+        assert_eq!(
+            written(details, json!({"cache_creation_input_tokens": 4803})),
+            (Some(4818), Some(4803), Some(4803))
+        );
+        let beside = json!({"cache_creation_input_tokens": 4803, "cache_read_input_tokens": 0, "cache_creation": kept});
+        assert_eq!(written(json!(null), beside), (Some(4818), Some(4803), Some(4803)));
+        assert_eq!(written(json!({"cache_write_tokens": 7}), json!({})), (Some(4818), Some(7), None));
+    }
+
+    #[test]
+    fn the_tier_that_answers_is_told_once() {
+        let tiers = |named: &[Value]| {
+            let chunks: Vec<Value> = named.iter().map(|tier| json!({"service_tier": tier, "choices": []})).collect();
+            stream(&chunks).0
+        };
+        let tier = |name: &str| Event::Tier(name.to_owned());
+        assert_eq!(tiers(&[json!("flex"), json!(null), json!("flex")]), [tier("flex")]);
+        assert_eq!(tiers(&[json!("priority"), json!("default")]), [tier("priority"), tier("default")]);
     }
 
     #[test]
@@ -992,15 +1045,35 @@ mod tests {
             ("stop", Finish::Stop),
             ("length", Finish::Length),
             ("tool_calls", Finish::Tool),
-            ("function_call", Finish::Tool),
             ("content_filter", Finish::Filter),
-            ("abort", Finish::Other),
         ] {
             assert_eq!(finish(json!(reason)), [Event::Finish(wanted)]);
         }
+        for (reason, wanted) in [
+            ("function_call", Finish::Tool),
+            ("MAX_TOKENS", Finish::Length),
+            ("model_context_window_exceeded", Finish::Length),
+            ("sensitive", Finish::Filter),
+            ("repetition", Finish::Other),
+        ] {
+            assert_eq!(finish(json!(reason)), [Event::Finish(wanted), Event::StopWord(reason.to_owned())]);
+        }
         assert_eq!(finish(json!("")), []);
-        let (_, end) = stream(&[json!({"choices": [{"delta": {"content": "x"}, "finish_reason": "error"}]})]);
-        assert!(matches!(end, Err(Failure::Service { .. })));
+        let end =
+            |reason: &str| stream(&[json!({"choices": [{"delta": {"content": "x"}, "finish_reason": reason}]})]).1;
+        assert!(matches!(end("error"), Err(Failure::Service { .. })));
+        assert!(matches!(end("abort"), Err(Failure::Cut { .. })));
+        assert!(matches!(end("network_error"), Err(Failure::Cut { .. })));
+    }
+
+    #[test]
+    fn a_filter_that_reports_an_error_in_a_stream_ends_the_answer() {
+        let error = json!({"error": {"message": "filtered", "code": "content_filter"}});
+        let (events, end) = stream(&[json!({"choices": [{"delta": {"content": "x"}}]}), error.clone()]);
+        assert_eq!(end, Ok(()));
+        assert_eq!(events[1..3], [Event::Refusal, Event::Finish(Finish::Filter)]);
+        let whole = plain().decode_body(error.to_string().as_bytes()).unwrap();
+        assert_eq!(whole[..2], [Event::Refusal, Event::Finish(Finish::Filter)]);
     }
 
     #[test]

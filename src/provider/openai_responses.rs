@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::provider::ask::{Asked, Choice, Losses, Part, Shape, Turn, put, written};
 use crate::provider::sse::Frame;
 use crate::provider::wire::Calls;
-use crate::provider::{Decode, Dialect, Event, Manner, wire};
+use crate::provider::{Decode, Dialect, Event, Manner, stop, wire};
 use crate::types::{Failure, Finish, Request, TokenLogprob, Usage};
 
 /// Fields that `params.extra` cannot overrule.
@@ -220,24 +220,29 @@ impl Decoder {
     fn finished(&mut self, response: &Value, events: &mut Vec<Event>) -> Result<(), Failure> {
         events.extend(self.model(response));
         events.extend(usage(&response["usage"]).map(Event::Usage));
-        events.extend(wire::money(response, "/usage/cost").map(Event::Billed));
+        events.extend(wire::charged(&response["usage"]));
+        events.extend(wire::word(response, "/service_tier").map(Event::Tier));
         let finish = match (
             response.get("status").and_then(Value::as_str),
             wire::word(response, "/incomplete_details/reason"),
         ) {
             (Some("failed"), _) => {
                 let detail = response.get("error").and_then(wire::message_of);
-                return Err(Failure::Service { detail: detail.unwrap_or_else(|| "the answer failed".to_owned()) });
+                let detail = detail.unwrap_or_else(|| "the answer failed".to_owned());
+                events.append(&mut wire::error_in_answer(&response["error"], detail)?);
+                return Ok(());
             }
             (Some("cancelled"), _) => return Err(Failure::Service { detail: "the answer was cancelled".to_owned() }),
-            (_, Some(reason)) => match &*reason {
-                "max_output_tokens" | "max_tokens" => Finish::Length,
-                "content_filter" => Finish::Filter,
-                _ => Finish::Other,
-            },
+            (_, Some(reason)) => {
+                events.append(&mut stop::events(&reason)?);
+                return Ok(());
+            }
             (Some("completed"), None) if !self.calls.is_empty() => Finish::Tool,
             (Some("completed") | None, None) => Finish::Stop,
-            (Some(_), None) => Finish::Other,
+            (Some(status), None) => {
+                events.extend(stop::kept(status).map(Event::StopWord));
+                Finish::Other
+            }
         };
         events.push(Event::Finish(finish));
         Ok(())
@@ -254,12 +259,22 @@ fn logprobs(list: &Value) -> Option<Event> {
 
 fn usage(usage: &Value) -> Option<Usage> {
     usage.as_object()?;
+    let count = |place| wire::count(usage, place);
+    // The names beside `input_tokens_details` are those of gateways to Anthropic.
+    let cached = ["/input_tokens_details/cached_tokens", "/cache_read_input_tokens"];
+    let written = [
+        "/input_tokens_details/cache_write_tokens",
+        "/input_tokens_details/cache_creation_tokens",
+        "/cache_creation_input_tokens",
+    ];
     Some(Usage {
-        input_tokens: wire::count(usage, "/input_tokens"),
-        cached_input_tokens: wire::count(usage, "/input_tokens_details/cached_tokens"),
-        cache_write_tokens: wire::count(usage, "/input_tokens_details/cache_write_tokens"),
-        output_tokens: wire::count(usage, "/output_tokens"),
-        reasoning_tokens: wire::count(usage, "/output_tokens_details/reasoning_tokens"),
+        input_tokens: count("/input_tokens"),
+        cached_input_tokens: wire::most(cached.map(count)),
+        cache_write_tokens: wire::most(written.map(count)),
+        cache_write_1h_tokens: count("/input_tokens_details/cache_creation_token_details/ephemeral_1h_input_tokens"),
+        output_tokens: count("/output_tokens"),
+        reasoning_tokens: count("/output_tokens_details/reasoning_tokens"),
+        total_tokens: count("/total_tokens"),
         ..Usage::default()
     })
 }
@@ -315,7 +330,9 @@ impl Decode for Decoder {
             }
             "error" | "response.error" => {
                 let detail = data.get("error").and_then(wire::message_of).or_else(|| wire::word(&data, "/message"));
-                return Err(Failure::Service { detail: detail.unwrap_or_else(|| "no message".to_owned()) });
+                let detail = detail.unwrap_or_else(|| "no message".to_owned());
+                events = wire::error_in_answer(&data, detail)?;
+                self.is_done = true;
             }
             // Steps of the service's own tools, ends of what has come in pieces, and events of later versions.
             _ => {}

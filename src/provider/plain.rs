@@ -6,8 +6,7 @@
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use crate::provider::Event;
-use crate::provider::openai_chat::finish_of;
+use crate::provider::{Event, stop, wire};
 use crate::types::{Row, Usage};
 use crate::util::field;
 use crate::util::text::shorten;
@@ -65,10 +64,11 @@ pub fn tool_calls(name: &str, value: &Value) -> Result<Vec<Event>, String> {
     list.iter().enumerate().map(call).collect()
 }
 
-/// Token counts: an object with OpenAI's names, or ours; in CSV, the JSON of one.
+/// Token counts: an object with our names, or as OpenAI (chat completions or responses), Anthropic or Gemini write it; in
+/// CSV, the JSON of one. Counts that contradict each other are for [`settle`](crate::provider::settle) to see.
 ///
 /// # Errors
-/// When the field is no object, or a count is no whole number or contradicts another.
+/// When the field is no object, or a count is no whole number.
 pub fn usage(name: &str, value: &Value) -> Result<Usage, String> {
     if is_blank(value) {
         return Ok(Usage::default());
@@ -76,30 +76,52 @@ pub fn usage(name: &str, value: &Value) -> Result<Usage, String> {
     let value = unpacked(name, value)?;
     let fields = value.as_object().ok_or_else(|| odd(name, "no object with token counts", &value))?;
     let count = |names: &[&str]| count(name, fields, names);
-    let usage = Usage {
-        input_tokens: count(&["input_tokens", "prompt_tokens"])?,
+    let mut usage = Usage {
+        input_tokens: count(&["input_tokens", "prompt_tokens", "promptTokenCount"])?,
         cached_input_tokens: count(&[
             "cached_input_tokens",
             "/prompt_tokens_details/cached_tokens",
             "/input_tokens_details/cached_tokens",
+            "prompt_cache_hit_tokens",
+            "cache_read_input_tokens",
+            "cachedContentTokenCount",
         ])?,
-        cache_write_tokens: count(&["cache_write_tokens"])?,
-        cache_write_1h_tokens: count(&["cache_write_1h_tokens"])?,
+        cache_write_tokens: count(&[
+            "cache_write_tokens",
+            "/prompt_tokens_details/cache_write_tokens",
+            "/input_tokens_details/cache_write_tokens",
+            "/prompt_tokens_details/cache_creation_tokens",
+            "cache_creation_input_tokens",
+        ])?,
+        cache_write_1h_tokens: count(&[
+            "cache_write_1h_tokens",
+            "/prompt_tokens_details/cache_creation_token_details/ephemeral_1h_input_tokens",
+            "/cache_creation/ephemeral_1h_input_tokens",
+        ])?,
         audio_input_tokens: count(&["audio_input_tokens", "/prompt_tokens_details/audio_tokens"])?,
-        output_tokens: count(&["output_tokens", "completion_tokens"])?,
+        output_tokens: count(&["output_tokens", "completion_tokens", "candidatesTokenCount"])?,
         audio_output_tokens: count(&["audio_output_tokens", "/completion_tokens_details/audio_tokens"])?,
         reasoning_tokens: count(&[
             "reasoning_tokens",
             "/completion_tokens_details/reasoning_tokens",
             "/output_tokens_details/reasoning_tokens",
+            "/output_tokens_details/thinking_tokens",
+            "thoughtsTokenCount",
         ])?,
+        total_tokens: count(&["total_tokens", "totalTokenCount"])?,
     };
-    match (usage.cached_input_tokens, usage.input_tokens) {
-        (Some(cached), Some(input)) if cached > input => {
-            Err(format!("`{name}` says that {cached} of {input} input tokens came from the cache"))
-        }
-        _ => Ok(usage),
+    // Anthropic counts in three heaps, which it alone names so beside `input_tokens`.
+    let has = |key: &str| fields.get(key).is_some_and(|value| !is_blank(value));
+    if has("input_tokens") && (has("cache_read_input_tokens") || has("cache_creation_input_tokens")) {
+        let heaps = [usage.input_tokens, usage.cached_input_tokens, usage.cache_write_tokens];
+        usage.input_tokens = wire::sum(heaps);
     }
+    // Gemini counts thoughts beside what was said, and what its tools put into the prompt beside the prompt.
+    if has("candidatesTokenCount") || has("thoughtsTokenCount") {
+        usage.output_tokens = wire::sum([usage.output_tokens, usage.reasoning_tokens]);
+        usage.input_tokens = wire::sum([usage.input_tokens, count(&["toolUsePromptTokenCount"])?]);
+    }
+    Ok(usage)
 }
 
 fn count(name: &str, fields: &Row, names: &[&str]) -> Result<Option<u64>, String> {
@@ -145,14 +167,14 @@ pub fn money(name: &str, value: &Value) -> Result<Option<Decimal>, String> {
     amount.map(Some).ok_or_else(|| odd(name, "no amount of dollars", value))
 }
 
-/// The event of a reason for stopping, in OpenAI's words; `None` when the field says nothing.
+/// The events of a reason for stopping, in the words of any service; none when the field says nothing.
 ///
 /// # Errors
-/// When the field is no text.
-pub fn finish(name: &str, value: &Value) -> Result<Option<Event>, String> {
+/// When the field is no text, or says that the server broke the answer off.
+pub fn finish(name: &str, value: &Value) -> Result<Vec<Event>, String> {
     match value {
-        value if is_blank(value) => Ok(None),
-        Value::String(reason) => Ok(Some(Event::Finish(finish_of(reason.trim())))),
+        value if is_blank(value) => Ok(Vec::new()),
+        Value::String(reason) => stop::events(reason.trim()).map_err(|failure| failure.to_string()),
         other => Err(odd(name, "no reason for stopping", other)),
     }
 }
@@ -226,8 +248,28 @@ mod tests {
             let error = usage("u", &json!({"input_tokens": odd})).unwrap_err();
             assert!(error.starts_with("`u/input_tokens` is no count of tokens"), "{error}");
         }
-        assert!(usage("u", &json!({"input_tokens": 1, "cached_input_tokens": 2})).is_err());
         assert!(usage("u", &json!([1])).is_err());
+    }
+
+    #[test]
+    fn usage_as_services_write_it() {
+        let of = |value: Value| {
+            let usage = usage("u", &value).unwrap();
+            let cache = (usage.cached_input_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens);
+            (usage.input_tokens, cache, usage.output_tokens, usage.reasoning_tokens)
+        };
+        let anthropic = json!({"input_tokens": 10, "cache_read_input_tokens": 90000, "cache_creation_input_tokens": 5,
+            "cache_creation": {"ephemeral_1h_input_tokens": 3}, "output_tokens": 4});
+        assert_eq!(of(anthropic), (Some(90_015), (Some(90_000), Some(5), Some(3)), Some(4), None));
+        let chat = json!({"prompt_tokens": 4020, "completion_tokens": 4, "total_tokens": 4024,
+            "prompt_tokens_details": {"cache_write_tokens": 4012, "cached_tokens": 0}});
+        assert_eq!(of(chat), (Some(4020), (Some(0), Some(4012), None), Some(4), None));
+        // LiteLLM writes Anthropic's names beside its own, whose input has all of it.
+        let litellm = json!({"prompt_tokens": 4818, "completion_tokens": 47, "cache_creation_input_tokens": 4803});
+        assert_eq!(of(litellm), (Some(4818), (None, Some(4803), None), Some(47), None));
+        let gemini = json!({"promptTokenCount": 1000, "candidatesTokenCount": 50, "thoughtsTokenCount": 400,
+            "totalTokenCount": 1450});
+        assert_eq!(of(gemini), (Some(1000), (None, None, None), Some(450), Some(400)));
     }
 
     #[test]
@@ -246,9 +288,10 @@ mod tests {
             let read = exact(odd.clone());
             assert!(read.is_err() || is_blank(&odd), "{odd}: {read:?}");
         }
-        assert_eq!(finish("f", &json!("length")), Ok(Some(Event::Finish(Finish::Length))));
-        assert_eq!(finish("f", &json!("")), Ok(None));
+        assert_eq!(finish("f", &json!("length")), Ok(vec![Event::Finish(Finish::Length)]));
+        assert_eq!(finish("f", &json!("")), Ok(vec![]));
         assert!(finish("f", &json!(1)).is_err());
+        assert!(finish("f", &json!("abort")).unwrap_err().contains("`abort`"));
     }
 
     proptest! {

@@ -60,7 +60,7 @@ impl Recorded {
             }
         }
         events.extend(calls);
-        events.extend(read(&row, &spec.finish, plain::finish)?.flatten());
+        events.extend(read(&row, &spec.finish, plain::finish)?.into_iter().flatten());
         events.extend(named(&row, &spec.refusal).filter(|(_, said)| is_said(said)).map(|_| Event::Refusal));
         events.extend(read(&row, &spec.usage, plain::usage)?.map(Event::Usage));
         let latency = read(&row, &spec.latency_ms, plain::duration)?.flatten();

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::provider::ask::{Asked, Losses, Part, Shape, Turn, put, written};
 use crate::provider::sse::Frame;
-use crate::provider::{Decode, Dialect, Event, Manner, wire};
-use crate::types::{Failure, Finish, Request, TokenLogprob, Usage};
+use crate::provider::{Decode, Dialect, Event, Manner, stop, wire};
+use crate::types::{Failure, Request, TokenLogprob, Usage};
 
 /// Fields that `params.extra` cannot overrule.
 const OURS: [&str; 2] = ["inputs", "stream"];
@@ -110,7 +110,7 @@ impl Dialect for Tgi {
         if !tokens.is_empty() {
             events.push(Event::Logprobs(tokens));
         }
-        events.extend(ended(&body["details"]));
+        events.append(&mut ended(&body["details"])?);
         Ok(events)
     }
 
@@ -123,20 +123,17 @@ fn logprob(token: &Value) -> Option<TokenLogprob> {
     Some(TokenLogprob { token: token.get("text")?.as_str()?.to_owned(), logprob: token.get("logprob")?.as_f64()? })
 }
 
-fn ended(details: &Value) -> Vec<Event> {
-    let finish = match details.get("finish_reason").and_then(Value::as_str) {
-        None => return Vec::new(),
-        Some("eos_token" | "stop_sequence") => Finish::Stop,
-        Some("length") => Finish::Length,
-        Some(_) => Finish::Other,
-    };
+fn ended(details: &Value) -> Result<Vec<Event>, Failure> {
+    let Some(reason) = details.get("finish_reason").and_then(Value::as_str) else { return Ok(Vec::new()) };
+    let mut events = stop::events(reason)?;
     let prefill = details.get("prefill").and_then(Value::as_array).filter(|tokens| !tokens.is_empty());
     let usage = Usage {
         input_tokens: wire::count(details, "/input_length").or(prefill.map(|tokens| tokens.len() as u64)),
         output_tokens: wire::count(details, "/generated_tokens"),
         ..Usage::default()
     };
-    vec![Event::Finish(finish), Event::Usage(usage)]
+    events.push(Event::Usage(usage));
+    Ok(events)
 }
 
 #[derive(Default)]
@@ -162,7 +159,7 @@ impl Decode for Decoder {
         }
         if data.get("generated_text").is_some_and(Value::is_string) {
             self.is_done = true;
-            events.extend(ended(&data["details"]));
+            events.append(&mut ended(&data["details"])?);
         }
         Ok(events)
     }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use rust_decimal::Decimal;
 use serde_json::Value;
 
+use crate::provider::{Event, filtered};
 use crate::types::Failure;
 use crate::util::text::shorten;
 
@@ -56,6 +57,38 @@ pub fn money(value: &Value, pointer: &str) -> Option<Decimal> {
     let amount = Decimal::from_str_exact(&written).or_else(|_| Decimal::from_scientific(&written)).ok()?;
     // Nobody charges a million dollars for an answer; sums of what is absurd would not fit.
     (!amount.is_sign_negative() && amount < Decimal::from(1_000_000)).then_some(amount)
+}
+
+/// Dollars that a service says it charges for an answer, beside the token counts in `usage`. A gateway that uses a key of
+/// the customer's own (OpenRouter's `is_byok`) charges its fee only, often 0: what the service behind it charges comes on
+/// top, and without that figure the cost is not known.
+pub fn charged(usage: &Value) -> Option<Event> {
+    let fee = money(usage, "/cost");
+    if usage.get("is_byok").and_then(Value::as_bool) != Some(true) {
+        return fee.map(Event::Billed);
+    }
+    let behind = money(usage, "/cost_details/upstream_inference_cost").filter(|amount| !amount.is_zero());
+    Some(match behind {
+        Some(amount) => Event::Billed(fee.unwrap_or_default().saturating_add(amount)),
+        None => Event::Doubt(
+            "the service reported its own fee only: the key is the customer's (is_byok), and what the provider behind it \
+             charges is not reported"
+                .to_owned(),
+        ),
+    })
+}
+
+/// The largest of some counts of the same thing, which a service writes under several names; some of them may be 0.
+pub fn most(counts: impl IntoIterator<Item = Option<u64>>) -> Option<u64> {
+    counts.into_iter().flatten().max()
+}
+
+/// What an error in an answer that began as a success comes to: the end of an answer that a filter cut.
+///
+/// # Errors
+/// Every other error, with its message.
+pub fn error_in_answer(error: &Value, message: String) -> Result<Vec<Event>, Failure> {
+    filtered::word_of(error).map(filtered::events).ok_or(Failure::Service { detail: message })
 }
 
 /// The items of a list at a place; none when there is no list.
@@ -173,6 +206,31 @@ mod tests {
         assert_eq!(message(json!([])), None);
         assert_eq!(error_message(b"<html>"), None);
         assert_eq!(error_message(b"null"), None);
+    }
+
+    #[test]
+    fn a_fee_under_a_key_of_ones_own_is_not_the_cost() {
+        let billed = |usage: Value| match charged(&usage) {
+            Some(Event::Billed(amount)) => Some(amount.to_string()),
+            Some(Event::Doubt(reason)) => Some(reason).filter(|reason| !reason.contains("is_byok")),
+            other => other.map(|event| format!("{event:?}")),
+        };
+        assert_eq!(billed(json!({"cost": 0.002})).as_deref(), Some("0.002"));
+        assert_eq!(
+            billed(json!({"cost": 0, "is_byok": false, "cost_details": {"upstream_inference_cost": 1}})).as_deref(),
+            Some("0")
+        );
+        let own = json!({"cost": 0, "is_byok": true, "cost_details": {"upstream_inference_cost": 0.0360795}});
+        assert_eq!(billed(own).as_deref(), Some("0.0360795"));
+        let fee = json!({"cost": 0.001, "is_byok": true, "cost_details": {"upstream_inference_cost": 0.01}});
+        assert_eq!(billed(fee).as_deref(), Some("0.011"));
+        for unknown in [
+            json!({"cost": 0, "is_byok": true}),
+            json!({"cost": 0, "is_byok": true, "cost_details": {"upstream_inference_cost": null}}),
+        ] {
+            assert!(matches!(charged(&unknown), Some(Event::Doubt(_))), "{unknown}");
+        }
+        assert_eq!(charged(&json!({"prompt_tokens": 1})), None);
     }
 
     #[test]

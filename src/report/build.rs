@@ -1,10 +1,10 @@
 //! Figures and judgements to a [`Report`].
 
 use crate::gate::{self, Judgement, Verdict};
-use crate::report::words;
 use crate::report::{CandidateReport, ComparisonReport, FORMAT, GateReport, Note, Report, Weights};
+use crate::report::{answered, words};
 use crate::suite::GateSpec;
-use crate::types::{Pricing, ReplayReport, Summary};
+use crate::types::{OTHER_MODEL_RATE, Pricing, ReplayReport, Summary};
 
 /// What a report says beside figures and judgements.
 #[derive(Debug, Clone)]
@@ -45,16 +45,23 @@ pub struct Answerer {
 /// Puts the report together.
 pub fn build(front: Frontmatter, summary: &Summary, gates: &[GateSpec], judgements: &[Judgement]) -> Report {
     let verdict_of = |id: &str| gate::worst(judgements.iter().filter(|j| j.candidate == id).map(|j| j.verdict));
-    let candidates: Vec<CandidateReport> = summary
+    let mut candidates: Vec<CandidateReport> = summary
         .candidates
         .iter()
         .zip(front.answerers)
         .map(|(candidate, answerer)| CandidateReport::of(candidate, answerer, verdict_of(&candidate.id)))
         .collect();
+    if gates.iter().all(|gate| gate.metric != OTHER_MODEL_RATE) {
+        // Of answers that name no model there is nothing to say, unless a gate asks.
+        for candidate in &mut candidates {
+            candidate.metrics.retain(|metric| metric.name != OTHER_MODEL_RATE || metric.value.is_some());
+        }
+    }
     let gates = judgements.iter().map(|judgement| gate_report(judgement, gates, front.baseline.as_deref())).collect();
     let is_complete = summary.candidates.iter().all(|candidate| candidate.counts.dropped == 0);
     let verdict = gate::worst(judgements.iter().map(|judgement| judgement.verdict));
     let mut notes = front.notes;
+    notes.extend(candidates.iter().flat_map(answered::notes));
     notes.extend(notes_on(summary, front.replay.is_some()));
     Report {
         format: FORMAT.to_owned(),

@@ -9,7 +9,7 @@ use crate::report::{Answerer, CandidateReport, ComparisonReport, FORMAT, GateRep
 use crate::suite::GateSpec;
 use crate::suite::spec::NonInferiorSpec;
 use crate::types::{
-    Account, AtWorst, CandidateSummary, ClassFigures, Comparison, Confusion, ConfusionCell, Counts, Discordant,
+    Account, AtWorst, CandidateSummary, ClassFigures, Comparison, Confusion, ConfusionCell, Counts, Discordant, Echoes,
     Estimate, FailureKind, Flip, Method, Price, PriceOrigin, Pricing, TokenKind, TokenSum, Unit,
 };
 
@@ -113,6 +113,7 @@ fn summary(figures: Figures) -> CandidateSummary {
                 TokenSum { kind: TokenKind::CachedInput, tokens: 128 * answered, answers: answered },
                 TokenSum { kind: TokenKind::Output, tokens: 38 * answered, answers: answered - 1 },
             ],
+            echoes: Echoes::default(),
         },
         metrics,
         confusions: Vec::new(),

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::io;
 
+use crate::report::answered;
 use crate::report::figure::{self, Measure, NONE, Span, count};
 use crate::report::words::{self, Footnotes, Section};
 use crate::report::{CandidateReport, ComparisonReport, FLIPS_SHOWN, GateReport, Metric, Renderer, Report, Verdict};
@@ -187,7 +188,7 @@ impl Page {
             self.line(&format!("**{partial}**"));
             self.line("");
         }
-        for note in report.notes.iter().filter(|note| note.kind == words::GATES_CHANGED) {
+        for note in report.notes.iter().filter(|note| words::is_urgent(note)) {
             self.line(&format!("**Note:** {}", prose(&note.text)));
             self.line("");
         }
@@ -467,6 +468,15 @@ impl Page {
         ];
         self.table(&columns, &rows);
         self.footnotes(&footnotes);
+        let said = report.candidates.iter().filter_map(|candidate| {
+            let words = answered::in_words(&candidate.answered_by, code)?;
+            Some(format!("- {}: {words}", code(&candidate.id)))
+        });
+        let said: Vec<String> = said.collect();
+        if !said.is_empty() {
+            self.line("");
+            said.iter().for_each(|line| self.line(line));
+        }
     }
 
     fn classes(&mut self, report: &Report) {

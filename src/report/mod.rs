@@ -4,6 +4,7 @@
 //! from outside (ids, names, reasons, classes) is made harmless for the form it goes into. The live progress display
 //! stands here too, because it is the other thing that people look at. Called by the commands.
 
+mod answered;
 mod build;
 mod csv;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use crate::types::{
 };
 use crate::util::atomic;
 
+pub use answered::{AnsweredBy, Named};
 pub use build::{Answerer, Frontmatter, build, exit_code};
 pub use csv::{Csv, flips_csv};
 pub(crate) use figure::count;
@@ -128,6 +130,9 @@ pub struct CandidateReport {
     /// What its answers are priced by, and who says so; null in reports of versions before price books.
     #[serde(default)]
     pub pricing: Option<Pricing>,
+    /// What its answers say of who gave them.
+    #[serde(default, skip_serializing_if = "AnsweredBy::is_empty")]
+    pub answered_by: AnsweredBy,
     /// Every figure.
     pub metrics: Vec<Metric>,
     /// One table per `label` scorer.
@@ -324,6 +329,7 @@ impl CandidateReport {
             spend_reason: summary.spend_reason.clone(),
             machines: summary.machines.clone(),
             pricing: Some(answerer.pricing),
+            answered_by: AnsweredBy::of(&summary.account.echoes),
             metrics: summary.metrics.iter().map(Metric::of).collect(),
             confusions: summary.confusions.clone(),
         }

@@ -7,6 +7,7 @@ use std::io;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::report::answered;
 use crate::report::figure::{self, Measure, NONE, Span, count};
 use crate::report::words::{self, Footnotes, Section};
 use crate::report::{CandidateReport, ComparisonReport, Metric, Renderer, Report, Verdict};
@@ -248,7 +249,7 @@ impl Page {
         if let Some(partial) = words::partial(report) {
             self.loud(&partial, YELLOW);
         }
-        for note in report.notes.iter().filter(|note| note.kind == words::GATES_CHANGED) {
+        for note in report.notes.iter().filter(|note| words::is_urgent(note)) {
             self.paragraph("! ", "  ", &sentence(&note.text));
         }
         for invalid in words::invalid(report) {
@@ -621,6 +622,11 @@ impl Page {
             let reasons: Vec<String> =
                 failures.map(|failure| format!("{} {}", count(failure.count), words::failure(failure.kind))).collect();
             self.paragraph(" ", "   ", &format!("{} failed: {}", name(&candidate.id), reasons.join(", ")));
+        }
+        for candidate in &report.candidates {
+            if let Some(words) = answered::in_words(&candidate.answered_by, name) {
+                self.paragraph(" ", "   ", &format!("{}: {words}", name(&candidate.id)));
+            }
         }
     }
 

@@ -2,14 +2,20 @@
 
 use rust_decimal::Decimal;
 
+use crate::report::answered::OTHER_MODEL;
 use crate::report::figure::{self, count, is_same_confidence};
-use crate::report::{CandidateReport, GateReport, Report, Verdict, Weights};
+use crate::report::{CandidateReport, GateReport, Note, Report, Verdict, Weights};
 use crate::types::{
     Accounting, FailureKind, Machines, Method, Punctual, ReplayReport, Spread, TokenKind, TokenSum, Unit,
 };
 
 /// The note that has to stand in the first lines of every form: other gates than those of the run were judged.
 pub(crate) const GATES_CHANGED: &str = "gates_changed";
+
+/// Whether a note has to stand in the first lines of every form, too.
+pub(crate) fn is_urgent(note: &Note) -> bool {
+    [GATES_CHANGED, OTHER_MODEL].contains(&note.kind.as_str())
+}
 
 /// `PASS`, `INCONCLUSIVE`, `FAIL`.
 pub(crate) fn verdict(verdict: Verdict) -> &'static str {

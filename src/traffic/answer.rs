@@ -9,10 +9,13 @@ use serde_json::json;
 use serde_json::{Map, Value};
 
 use crate::provider::sse::Parser;
-use crate::provider::{Anthropic, Dialect, Event, Gemini, Manner, OpenAiChat, OpenAiResponses, gathered};
+use crate::provider::{
+    self, Anthropic, Dialect, Event, Gemini, Manner, OpenAiChat, OpenAiResponses, filter_word, filtered_events,
+    gathered,
+};
 use crate::suite::spec::{MaxTokensField, Structured};
 use crate::traffic::messages;
-use crate::types::{Failure, Finish, Response, Usage};
+use crate::types::{Failure, Response, Usage};
 use crate::util::text::shorten;
 
 /// How much of a text of the log a failure keeps.
@@ -121,7 +124,10 @@ fn of_object(fields: &Map<String, Value>) -> Option<Result<Response, Failure>> {
         return Some(dialect(shape).decode_body(&body).map(gathered));
     }
     if let Some(error) = fields.get("error").filter(|_| is_error(fields)) {
-        return Some(Err(Failure::Service { detail: message_of(error) }));
+        return Some(match filter_word(&Value::Object(fields.clone())) {
+            Some(word) => Ok(gathered(filtered_events(word))),
+            None => Err(Failure::Service { detail: message_of(error) }),
+        });
     }
     if is_message(fields) {
         return of_messages(&[Value::Object(fields.clone())]);
@@ -137,10 +143,9 @@ fn of_object(fields: &Map<String, Value>) -> Option<Result<Response, Failure>> {
         };
         let mut answer = last.and_then(of_value)?;
         if let Ok(answer) = &mut answer {
-            answer.usage = usage(&Value::Object(fields.clone())).updated(answer.usage);
-            answer.finish = answer.finish.or_else(|| finish(fields));
+            answer.usage = beside(usage(&Value::Object(fields.clone())), answer.usage);
         }
-        return Some(answer);
+        return Some(answer.and_then(|answer| ended(answer, finish(fields))));
     }
     const TEXTS: [&str; 6] = ["text", "content", "completion", "output_text", "answer", "response"];
     const BESIDE: [&str; 14] = [
@@ -163,8 +168,7 @@ fn of_object(fields: &Map<String, Value>) -> Option<Result<Response, Failure>> {
     if let (Some((_, Value::String(text))), None) = (texts.next(), texts.next())
         && fields.keys().all(|name| TEXTS.contains(&name.as_str()) || BESIDE.contains(&name.as_str()))
     {
-        let finish = finish(fields);
-        return Some(Ok(Response { text: text.clone(), finish, ..Response::default() }));
+        return Some(ended(Response { text: text.clone(), ..Response::default() }, finish(fields)));
     }
     // What the application made of the answer, or what the model said in JSON.
     Some(Ok(Response { text: Value::Object(fields.clone()).to_string(), ..Response::default() }))
@@ -188,24 +192,21 @@ fn with_texts(fields: &Map<String, Value>) -> Cow<'_, Map<String, Value>> {
 
 fn of_messages(items: &[Value]) -> Option<Result<Response, Failure>> {
     let read = messages::read(&Value::Array(items.to_vec()))?;
-    let mut answer = messages::answer(&read.messages);
-    answer.finish = items.iter().rev().filter_map(Value::as_object).find_map(finish);
-    Some(Ok(answer))
+    let word = items.iter().rev().filter_map(Value::as_object).find_map(finish);
+    Some(ended(messages::answer(&read.messages), word))
 }
 
-fn finish(fields: &Map<String, Value>) -> Option<Finish> {
-    let word = ["finish_reason", "stop_reason", "finishReason", "done_reason"];
-    word.iter().find_map(|name| fields.get(*name)?.as_str()).map(finish_of)
+/// The word for why an answer ended, by any of the names that logs have for it.
+fn finish(fields: &Map<String, Value>) -> Option<&str> {
+    let names = ["finish_reason", "stop_reason", "finishReason", "done_reason"];
+    names.iter().find_map(|name| fields.get(*name)?.as_str()).filter(|word| !word.is_empty())
 }
 
-/// A reason for stopping in the words of any service.
-pub fn finish_of(word: &str) -> Finish {
-    match word.to_ascii_lowercase().as_str() {
-        "stop" | "end_turn" | "stop_sequence" | "complete" | "completed" => Finish::Stop,
-        "length" | "max_tokens" | "max_output_tokens" => Finish::Length,
-        "tool_calls" | "tool_use" | "tool_call" | "function_call" | "tool" => Finish::Tool,
-        "content_filter" | "safety" | "refusal" => Finish::Filter,
-        _ => Finish::Other,
+/// An answer with the word for its end, where it does not know it.
+pub fn ended(mut answer: Response, word: Option<&str>) -> Result<Response, Failure> {
+    match word {
+        Some(word) if answer.finish.is_none() => provider::ended(&mut answer, word).map(|()| answer),
+        Some(_) | None => Ok(answer),
     }
 }
 
@@ -269,18 +270,21 @@ fn of_stream(text: &str) -> Result<Response, Failure> {
     }
 }
 
-/// The failure of an HTTP status; `None` for a good one.
-pub fn failure_of(status: u16, body: &[u8]) -> Option<Failure> {
+/// What an HTTP status says: a failure, or the answer of a content filter that refuses with one; `None` for a good one.
+pub fn of_status(status: u16, body: &[u8]) -> Option<Result<Response, Failure>> {
     if (200..400).contains(&status) {
         return None;
     }
+    if let Some(events) = provider::filtered_by_status(status, body) {
+        return Some(Ok(gathered(events)));
+    }
     let said = dialect(Shape::Chat).error_message(body);
     let detail = shorten(&said.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned()), DETAIL);
-    Some(match status {
+    Some(Err(match status {
         429 => Failure::RateLimited { detail },
         0 => Failure::Connection { detail },
         _ => Failure::Status { status, detail },
-    })
+    }))
 }
 
 /// What a log says of an error, whatever its shape.
@@ -348,10 +352,11 @@ pub fn usage(value: &Value) -> Usage {
             "/completion_details.reasoning",
             "/thoughts_token_count",
         ]),
+        total_tokens: count(&["/total_tokens", "/total", "/totalTokens", "/total_token_count", "/totalTokenCount"]),
         ..Usage::default()
     };
     // Langfuse keeps the parts of a count beside it; whether inside or apart, the total tells.
-    if let (Some(total), Some(input), Some(output)) = (count(&["/total"]), usage.input_tokens, usage.output_tokens)
+    if let (Some(total), Some(input), Some(output)) = (usage.total_tokens, usage.input_tokens, usage.output_tokens)
         && let Some(fields) = value.as_object()
     {
         let parts = |prefix: &str| -> u64 {
@@ -366,6 +371,14 @@ pub fn usage(value: &Value) -> Usage {
         }
     }
     usage
+}
+
+/// The counts of an answer's own body, and those that stand beside it where it has none. A total goes with the counts that
+/// it was made of: some tracers write that of a whole agent beside one answer.
+pub fn beside(beside: Usage, own: Usage) -> Usage {
+    let has_own = own.input_tokens.is_some() || own.output_tokens.is_some();
+    let total_tokens = if has_own { own.total_tokens } else { beside.total_tokens };
+    Usage { total_tokens, ..beside.updated(own) }
 }
 
 fn count(value: &Value, place: &str) -> Option<u64> {
@@ -393,6 +406,7 @@ pub fn completion(text: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Finish;
 
     fn text(value: &Value) -> String {
         of_value(value).unwrap().unwrap().text
@@ -447,10 +461,30 @@ mod tests {
 
     #[test]
     fn statuses_become_failures() {
-        assert_eq!(failure_of(200, b""), None);
+        assert_eq!(of_status(200, b""), None);
         let body = b"{\"error\": {\"message\": \"slow down\"}}";
-        assert_eq!(failure_of(429, body), Some(Failure::RateLimited { detail: "slow down".to_owned() }));
-        assert_eq!(failure_of(500, b"x"), Some(Failure::Status { status: 500, detail: "x".to_owned() }));
+        assert_eq!(of_status(429, body), Some(Err(Failure::RateLimited { detail: "slow down".to_owned() })));
+        assert_eq!(of_status(500, b"x"), Some(Err(Failure::Status { status: 500, detail: "x".to_owned() })));
+    }
+
+    #[test]
+    fn a_filter_that_refuses_with_an_error_is_an_answer() {
+        let error = json!({"error": {"message": "filtered", "code": "content_filter"}});
+        let wanted = (Some(Finish::Filter), true, "");
+        let of = |answer: &Response| (answer.finish, answer.is_refusal, answer.text.clone());
+        for answer in [of_status(400, error.to_string().as_bytes()), of_value(&error)] {
+            let (finish, is_refusal, text) = of(&answer.unwrap().unwrap());
+            assert_eq!((finish, is_refusal, text.as_str()), wanted);
+        }
+    }
+
+    #[test]
+    fn ends_are_read_in_the_words_of_any_service() {
+        let end = |word: &str| of_value(&json!({"role": "assistant", "content": "ok", "finish_reason": word})).unwrap();
+        let cut = end("MAX_TOKENS").unwrap();
+        assert_eq!((cut.finish, cut.finish_raw.as_deref()), (Some(Finish::Length), Some("MAX_TOKENS")));
+        assert_eq!(end("repetition").unwrap().finish, Some(Finish::Other));
+        assert!(matches!(end("abort"), Err(Failure::Cut { .. })));
     }
 
     #[test]
@@ -465,5 +499,9 @@ mod tests {
         let inside = json!({"input": 14, "input_cached_tokens": 5, "output": 3, "total": 17});
         assert_eq!(of(inside), (Some(14), Some(5), Some(3)));
         assert_eq!(of(json!({"input": "9", "output": -3})), (Some(9), None, None));
+        let own = usage(&json!({"prompt_tokens": 163, "completion_tokens": 20}));
+        let agent = usage(&json!({"input": 542, "output": 235, "total": 777}));
+        assert_eq!(beside(agent, own), own);
+        assert_eq!(beside(agent, Usage::default()).total_tokens, Some(777));
     }
 }

@@ -142,8 +142,8 @@ fn joined(id: String, request: &[u8], answer: Option<&Map<String, Value>>) -> Fo
             let body = response.get("body").cloned().unwrap_or_default();
             let status = response.get("status_code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
             draft.exchange.status = status;
-            let failed = status.and_then(|status| answer::failure_of(status, body.to_string().as_bytes()));
-            draft.outcome(failed.map(Err).or_else(|| answer::of_value(&body)));
+            let by_status = status.and_then(|status| answer::of_status(status, body.to_string().as_bytes()));
+            draft.outcome(by_status.or_else(|| answer::of_value(&body)));
         }
         (None, Some(error)) => draft.outcome(Some(Err(Failure::Service { detail: answer::message_of(error) }))),
         (None, None) => {}

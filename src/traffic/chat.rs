@@ -121,12 +121,12 @@ fn chat(row: &Map<String, Value>, zone: Zone) -> Option<Found> {
     draft.exchange.status = status.and_then(|status| u16::try_from(status).ok());
     let error = first(row, &["error", "exception", "error_message"]).filter(|error| **error != Value::Bool(false));
     let bytes = said.as_ref().map(|said| said.as_str().map_or_else(|| said.to_string(), str::to_owned));
-    let failed = draft
+    let by_status = draft
         .exchange
         .status
-        .and_then(|status| answer::failure_of(status, bytes.as_deref().unwrap_or_default().as_bytes()));
-    match (failed, error, &said) {
-        (Some(failure), _, _) => draft.outcome(Some(Err(failure))),
+        .and_then(|status| answer::of_status(status, bytes.as_deref().unwrap_or_default().as_bytes()));
+    match (by_status, error, &said) {
+        (Some(outcome), _, _) => draft.outcome(Some(outcome)),
         (None, Some(error), None) => {
             draft.outcome(Some(Err(crate::types::Failure::Service { detail: answer::message_of(error) })));
         }

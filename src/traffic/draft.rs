@@ -118,7 +118,7 @@ impl Draft {
             return;
         }
         if let Some(answer) = &mut self.exchange.answer {
-            answer.usage = beside.updated(answer.usage);
+            answer.usage = answer::beside(beside, answer.usage);
         }
     }
 

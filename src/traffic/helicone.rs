@@ -55,12 +55,12 @@ fn call(row: &Map<String, Value>, zone: Zone) -> Found {
     let body = first(row, &["response_body"]).map(opened);
     let text = body.as_ref().map(|body| body.as_str().map_or_else(|| body.to_string(), str::to_owned));
     let bytes = text.as_deref().unwrap_or_default().as_bytes();
-    let failed = draft.exchange.status.and_then(|status| answer::failure_of(status, bytes));
+    let by_status = draft.exchange.status.and_then(|status| answer::of_status(status, bytes));
     let is_stream = answer::is_stream(bytes);
     if is_stream {
         draft.exchange.is_streamed = Some(true);
     }
-    draft.outcome(failed.map(Err).or_else(|| match &body {
+    draft.outcome(by_status.or_else(|| match &body {
         Some(_) if is_stream => answer::of_bytes(bytes),
         Some(body) => answer::of_value(body),
         None => None,

@@ -44,7 +44,7 @@ pub fn call(mut draft: Draft, method: &str, target: &str, body: &[u8], answered:
     if is_cut {
         draft.marks.push(Mark::CutBody);
     }
-    draft.outcome(answer::failure_of(status, body).map(Err).or_else(|| answer::of_bytes(body)));
+    draft.outcome(answer::of_status(status, body).or_else(|| answer::of_bytes(body)));
     draft.marks.dedup();
     draft.found()
 }

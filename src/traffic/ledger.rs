@@ -67,6 +67,8 @@ pub enum Mark {
     NoLatency,
     /// Its first token is said to have come after its last; the time to first token was left out.
     FirstTokenLate,
+    /// Counts of tokens contradict the answer or each other, and were left out.
+    CountsDoubted,
     /// No model is named.
     NoModel,
     /// The log has the same id more than once; this one got another.
@@ -113,6 +115,7 @@ impl Mark {
             Mark::Cached => "answered by a cache; latency is not the model's",
             Mark::NoLatency => "no latency",
             Mark::FirstTokenLate => "first token after the end; its time left out",
+            Mark::CountsDoubted => "token counts contradict the answer or each other; left out",
             Mark::NoModel => "no model named",
             Mark::RepeatedId => "id given twice; got another",
             Mark::PartsLost => "parts of messages left out",

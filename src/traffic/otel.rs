@@ -179,8 +179,9 @@ fn answer_of(span: &Map<String, Value>, all: &Map<String, Value>, choice: Option
     draft.outcome(said.as_ref().and_then(answer::of_value).or_else(flat));
     let reasons = all.get("gen_ai.response.finish_reasons").map(opened);
     let reason = reasons.as_ref().and_then(|reasons| reasons.get(0).or(Some(reasons))?.as_str());
-    if let (Some(answer), Some(reason)) = (&mut draft.exchange.answer, reason) {
-        answer.finish = answer.finish.or(Some(answer::finish_of(reason)));
+    if let Some(answer) = draft.exchange.answer.take() {
+        draft.exchange.target = None;
+        draft.outcome(Some(answer::ended(answer, reason)));
     }
     let own = all.iter().filter_map(|(key, value)| Some((key.strip_prefix("gen_ai.usage.")?, value)));
     let own: Map<String, Value> = own.map(|(key, value)| (key.to_owned(), value.clone())).collect();

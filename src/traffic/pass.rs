@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::provider::settle;
 use crate::traffic::choose::{Chooser, Stratum};
 use crate::traffic::digests;
 use crate::traffic::draft::{Draft, Found};
@@ -252,6 +253,14 @@ impl Pass<'_> {
         if exchange.ttft.zip(exchange.latency).is_some_and(|(first, whole)| first > whole + ROUNDING) {
             exchange.ttft = None;
             marks.insert(Mark::FirstTokenLate);
+        }
+        if let Some(answer) = &mut exchange.answer {
+            settle(answer);
+            // Langfuse, Helicone and others make a cost of nothing from counts of nothing.
+            if answer.usage_doubt.is_some() {
+                marks.insert(Mark::CountsDoubted);
+                exchange.cost_usd = exchange.cost_usd.filter(|cost| !cost.is_zero());
+            }
         }
         self.name(&mut exchange, &mut marks);
         marks.extend(known(&exchange));

@@ -165,7 +165,8 @@ pub enum Finish {
     Other,
 }
 
-/// Tokens as the service reported them. `None` means not reported, never 0.
+/// Tokens as the service reported them, as far as they are believed. `None` means not reported, or contradicted by the
+/// answer or by another count; it never means 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Prompt tokens, those read from and written to a cache included.
@@ -192,6 +193,10 @@ pub struct Usage {
     /// The part of `output_tokens` that is sound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audio_output_tokens: Option<u64>,
+    /// All tokens, as the service adds them up. It is there until the counts are settled, which looks at it; no record
+    /// keeps it.
+    #[serde(skip)]
+    pub total_tokens: Option<u64>,
 }
 
 impl Usage {
@@ -209,20 +214,63 @@ impl Usage {
         ]
     }
 
-    /// These counts with those of a later report in their place, where it has any.
+    /// These counts with those of a later report in their place, where it has any. A later report of nothing but zeros does
+    /// not take back counts: some services that report twice write 0 where they have nothing to add. Input and output are
+    /// looked at apart, and a 0 beside other counts of the same side is one.
     #[must_use]
     pub fn updated(self, later: Usage) -> Usage {
+        let input = |usage: &Usage| {
+            [
+                usage.input_tokens,
+                usage.cached_input_tokens,
+                usage.cache_write_tokens,
+                usage.cache_write_1h_tokens,
+                usage.audio_input_tokens,
+            ]
+        };
+        let output = |usage: &Usage| [usage.output_tokens, usage.reasoning_tokens, usage.audio_output_tokens];
+        let [input_tokens, cached_input_tokens, cache_write_tokens, cache_write_1h_tokens, audio_input_tokens] =
+            newer(input(&self), input(&later));
+        let [output_tokens, reasoning_tokens, audio_output_tokens] = newer(output(&self), output(&later));
+        let [total_tokens] = newer([self.total_tokens], [later.total_tokens]);
         Usage {
-            input_tokens: later.input_tokens.or(self.input_tokens),
-            cached_input_tokens: later.cached_input_tokens.or(self.cached_input_tokens),
-            cache_write_tokens: later.cache_write_tokens.or(self.cache_write_tokens),
-            cache_write_1h_tokens: later.cache_write_1h_tokens.or(self.cache_write_1h_tokens),
-            audio_input_tokens: later.audio_input_tokens.or(self.audio_input_tokens),
-            output_tokens: later.output_tokens.or(self.output_tokens),
-            reasoning_tokens: later.reasoning_tokens.or(self.reasoning_tokens),
-            audio_output_tokens: later.audio_output_tokens.or(self.audio_output_tokens),
+            input_tokens,
+            cached_input_tokens,
+            cache_write_tokens,
+            cache_write_1h_tokens,
+            audio_input_tokens,
+            output_tokens,
+            reasoning_tokens,
+            audio_output_tokens,
+            total_tokens,
         }
     }
+
+    /// Forgets the input tokens and all parts of them.
+    pub fn forget_input(&mut self) {
+        *self = Usage {
+            input_tokens: None,
+            cached_input_tokens: None,
+            cache_write_tokens: None,
+            cache_write_1h_tokens: None,
+            audio_input_tokens: None,
+            ..*self
+        };
+    }
+
+    /// Forgets the output tokens and all parts of them.
+    pub fn forget_output(&mut self) {
+        *self = Usage { output_tokens: None, reasoning_tokens: None, audio_output_tokens: None, ..*self };
+    }
+}
+
+/// Counts that belong together, with later ones in their place unless those are all 0.
+fn newer<const N: usize>(earlier: [Option<u64>; N], later: [Option<u64>; N]) -> [Option<u64>; N] {
+    let is_blank = later.iter().flatten().all(|count| *count == 0);
+    std::array::from_fn(|place| {
+        let (earlier, later) = (earlier[place], later[place]);
+        if is_blank { earlier.or(later) } else { later.or(earlier) }
+    })
 }
 
 /// A call of a tool, as the model asked for it.
@@ -261,9 +309,17 @@ pub struct Response {
     /// Why the model stopped; `None` when the service did not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish: Option<Finish>,
+    /// The service's own word for why the model stopped; `None` when it is the usual one (`stop`, `length`, `tool_calls`,
+    /// `content_filter`) or there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_raw: Option<String>,
     /// Tokens.
     #[serde(default)]
     pub usage: Usage,
+    /// Why counts or a cost that the service reported are not believed and are missing here, with the figures that
+    /// contradict each other; `None` when nothing was left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage_doubt: Option<String>,
     /// Whether the service says that the model refused; `text` is then what it said instead of an answer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_refusal: bool,
@@ -276,7 +332,11 @@ pub struct Response {
     /// The service's name for the build of weights and software that answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_fingerprint: Option<String>,
-    /// Dollars that the source of a recorded answer says it cost; `None` for live answers.
+    /// The service tier that answered, as the service names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<String>,
+    /// Dollars that the service charged for it by its own account, or that the source of a recorded answer says it cost;
+    /// `None` where nobody says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<Decimal>,
 }
@@ -286,7 +346,29 @@ impl Response {
     pub fn texts_mut(&mut self) -> impl Iterator<Item = &mut String> {
         let calls = self.tool_calls.iter_mut().flat_map(|call| [&mut call.id, &mut call.name, &mut call.arguments]);
         let tokens = self.logprobs.iter_mut().map(|token| &mut token.token);
-        let names = self.model_echo.as_mut().into_iter().chain(self.system_fingerprint.as_mut());
+        let names = [&mut self.model_echo, &mut self.system_fingerprint, &mut self.service_tier, &mut self.finish_raw];
+        let names = names.into_iter().flatten();
         [&mut self.text, &mut self.reasoning].into_iter().chain(calls).chain(tokens).chain(names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_counts_replace_earlier_ones_unless_they_are_all_zero() {
+        let usage = |input, cached, output| Usage {
+            input_tokens: input,
+            cached_input_tokens: cached,
+            output_tokens: output,
+            ..Usage::default()
+        };
+        let first = usage(Some(57), Some(40), Some(1));
+        assert_eq!(first.updated(usage(Some(0), None, Some(5))), usage(Some(57), Some(40), Some(5)));
+        assert_eq!(first.updated(usage(Some(0), Some(0), Some(0))), first);
+        // A 0 beside other counts is one: of what was sent last, nothing came from the cache.
+        assert_eq!(first.updated(usage(Some(181), Some(0), None)), usage(Some(181), Some(0), Some(1)));
+        assert_eq!(Usage::default().updated(usage(Some(0), None, None)), usage(Some(0), None, None));
     }
 }

@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{FailureKind, Volume};
+use crate::types::{Echoes, FailureKind, Volume};
 
 /// What a figure is measured in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -305,7 +305,7 @@ pub struct TokenSum {
     pub answers: u64,
 }
 
-/// What a candidate's records come to beside its figures: what was, or may have been, paid for.
+/// What a candidate's records come to beside its figures: what was, or may have been, paid for, and who answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Account {
     /// Attempts beyond the first, over all tasks.
@@ -317,6 +317,8 @@ pub struct Account {
     pub held_usd: Option<Decimal>,
     /// Tokens by kind, of the kinds that any answer tells.
     pub tokens: Vec<TokenSum>,
+    /// What the answers say of who gave them.
+    pub echoes: Echoes,
 }
 
 /// What machines that are paid by the hour come to, for one candidate.

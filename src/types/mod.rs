@@ -3,6 +3,7 @@
 //! Nothing here opens a file, reads a clock or talks to a model.
 
 mod capture;
+mod echoes;
 mod event;
 mod exchange;
 mod fault;
@@ -15,6 +16,7 @@ mod sample;
 mod score;
 
 pub use capture::{CaptureSource, CaptureVersion, Exchange, Precision, ROUNDING, Texts};
+pub use echoes::{Echo, Echoes, OTHER_MODEL_RATE, is_standard_tier};
 pub use event::{RunEvent, Sink, Slot};
 pub use exchange::{Content, Finish, Message, Params, Request, Response, Role, TokenLogprob, ToolCall, Usage};
 pub use fault::{Fault, Faults, Place};

@@ -56,12 +56,16 @@ impl Said {
                 call.arguments.push_str(&arguments);
             }
             Event::Finish(finish) => self.finish = Some(finish),
-            Event::Usage(usage) => self.usage = self.usage.updated(usage),
+            // What the services add up themselves is for whoever settles the counts.
+            Event::Usage(usage) => self.usage = Usage { total_tokens: None, ..self.usage.updated(usage) },
             Event::Refusal
             | Event::Logprobs(_)
             | Event::Model(_)
             | Event::Fingerprint(_)
             | Event::Billed(_)
+            | Event::StopWord(_)
+            | Event::Doubt(_)
+            | Event::Tier(_)
             | Event::Reported { .. }
             | Event::Complete => {}
         }
@@ -648,7 +652,9 @@ fn plainly(style: &str, body: &Value) -> (String, Vec<(String, String)>, Usage) 
             }
             Usage {
                 input_tokens: count(&body["usage"], "/billed_units/input_tokens"),
-                cached_input_tokens: count(&body["usage"], "/cached_tokens"),
+                // What the cache held, of the model's tokens, is no part of fewer billed ones.
+                cached_input_tokens: count(&body["usage"], "/cached_tokens")
+                    .filter(|cached| Some(*cached) <= count(&body["usage"], "/billed_units/input_tokens")),
                 output_tokens: count(&body["usage"], "/billed_units/output_tokens"),
                 ..Usage::default()
             }

@@ -9,6 +9,7 @@
     reason = "a test that cannot go on should stop here, and tests run servers and read clocks of their own"
 )]
 
+mod answered;
 mod bad_input;
 mod commands;
 mod crash;

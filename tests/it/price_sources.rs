@@ -107,6 +107,7 @@ impl Parts {
             output_tokens: Some(self.out),
             reasoning_tokens: Some(self.thought),
             audio_output_tokens: None,
+            total_tokens: None,
         }
     }
 }

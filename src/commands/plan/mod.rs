@@ -22,16 +22,16 @@ use crate::commands::services::Endpoint;
 use crate::commands::weights::Weights;
 use crate::dataset::{Dataset, Selection};
 use crate::engine::{Rates, RetryRule};
-use crate::frame::{Layout, MetricColumn, Settings};
+use crate::frame::{Layout, MetricColumn, Settings, Terms};
 use crate::gate::{self, Bar};
 use crate::price::Book;
 use crate::provider::{Dialect, Provider};
 use crate::scorer::{MetricKind, Scorer};
 use crate::store;
-use crate::suite::spec::{CandidateSpec, Structured, VolumeSpec};
+use crate::suite::spec::{CandidateSpec, ProviderSpec, Structured, VolumeSpec};
 use crate::suite::values::Allowance;
 use crate::suite::{self, Document, Prompt, Step, Suite, at};
-use crate::types::{Capture, Fault, Faults, Params, Place, Pricing, Probe, Volume};
+use crate::types::{Capture, Fault, Faults, Params, Place, PriceOrigin, Pricing, Probe, Volume};
 use crate::util::digest::Digest;
 use crate::util::secret::{Redactor, Secret};
 use crate::util::text;
@@ -197,6 +197,28 @@ impl Plan {
             classes: Vec::new(),
             unmarkable: Vec::new(),
         }
+    }
+
+    /// What each candidate is asked for, in their order.
+    pub fn terms(&self) -> Vec<Terms> {
+        let of = |(candidate, spec): (&Planned, &CandidateSpec)| {
+            let pricing = &candidate.pricing;
+            let asked = spec.providers().first().and_then(|(service, provider)| match provider {
+                // A deployment of Azure's has the name that its owner gave it.
+                ProviderSpec::Service(_) if *service == "azure" => None,
+                ProviderSpec::Service(service) => service.model.clone(),
+                ProviderSpec::Recorded(_)
+                | ProviderSpec::Command(_)
+                | ProviderSpec::Local(_)
+                | ProviderSpec::Scripted(_) => None,
+            });
+            Terms {
+                price: pricing.price().cloned().map_err(str::to_owned),
+                model: asked.filter(|model| !model.is_empty()),
+                is_list_price: matches!(pricing.from, Some(PriceOrigin::File | PriceOrigin::Book)) && !pricing.is_batch,
+            }
+        };
+        self.candidates.iter().zip(&self.suite.candidates).map(of).collect()
     }
 
     /// What the figures are made with.

@@ -6,13 +6,15 @@ use crate::suite::at;
 use crate::suite::node::Step;
 use crate::suite::rules::{Rules, shown};
 use crate::suite::spec::{ContainsSpec, ExtractSpec, GateSpec, LabelSpec, LengthSpec, NumberSpec, ScorerSpec};
+use crate::types::OTHER_MODEL_RATE;
 use crate::util::text;
 
 /// Dollars per right answer, by the marks of the suite's first scorer.
 const COST_PER_CORRECT: &str = "cost_per_correct_usd";
 
 /// Built-in metrics that are not compared with the baseline, with what is instead.
-const NOT_COMPARED: [(&str, &str); 2] = [
+const NOT_COMPARED: [(&str, &str); 3] = [
+    (OTHER_MODEL_RATE, "gate it by `at_most: 0`"),
     ("cost_per_1k_requests_usd", "it is `cost_usd` times a thousand: compare that"),
     (COST_PER_CORRECT, "gate it by `at_most`, or compare `cost_usd`"),
 ];
@@ -21,6 +23,7 @@ const NOT_COMPARED: [(&str, &str); 2] = [
 pub const BUILT_IN: &[&str] = &[
     "failure_rate",
     "truncation_rate",
+    OTHER_MODEL_RATE,
     "latency_ms.mean",
     "latency_ms.p50",
     "latency_ms.p90",
@@ -50,7 +53,7 @@ pub const BUILT_IN: &[&str] = &[
 
 /// Whether a metric is a share, from 0 to 1: everything that scorers make, and the rates.
 pub fn is_share(metric: &str) -> bool {
-    !BUILT_IN.contains(&metric) || metric == "failure_rate" || metric == "truncation_rate"
+    !BUILT_IN.contains(&metric) || ["failure_rate", "truncation_rate", OTHER_MODEL_RATE].contains(&metric)
 }
 
 impl ScorerSpec {
