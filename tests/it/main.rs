@@ -10,6 +10,7 @@
 )]
 
 mod bad_input;
+mod check;
 mod commands;
 mod crash;
 mod dialects;
