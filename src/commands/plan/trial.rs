@@ -46,6 +46,10 @@ pub(super) struct Trial<'a> {
     specs: &'a [ScorerSpec],
     tried: Vec<Tried>,
     rows: u64,
+    /// Rows that have a target at all.
+    with_target: u64,
+    /// Metrics that gates judge.
+    gated: Vec<&'a str>,
     empty: Response,
 }
 
@@ -59,14 +63,16 @@ struct Tried {
 }
 
 impl<'a> Trial<'a> {
-    pub fn new(scorers: &'a [Box<dyn Scorer>], specs: &'a [ScorerSpec]) -> Trial<'a> {
+    /// `gated` are the metrics that gates judge.
+    pub fn new(scorers: &'a [Box<dyn Scorer>], specs: &'a [ScorerSpec], gated: Vec<&'a str>) -> Trial<'a> {
         let tried = scorers.iter().map(|_| Tried::default()).collect();
-        Trial { scorers, specs, tried, rows: 0, empty: Response::default() }
+        Trial { scorers, specs, tried, rows: 0, with_target: 0, gated, empty: Response::default() }
     }
 
     /// Marks an empty answer to a sample.
     pub fn add(&mut self, sample: &Sample) {
         self.rows += 1;
+        self.with_target += u64::from(sample.target.as_ref().is_some_and(|target| !target.is_null()));
         let mut marks = Vec::new();
         for (scorer, tried) in self.scorers.iter().zip(&mut self.tried) {
             if !scorer.needs_target() {
@@ -127,6 +133,11 @@ impl<'a> Trial<'a> {
                 let (reason, _, first) = &tried.unscored[0];
                 let message =
                     format!("`{name}` can mark none of the {unscored} rows: {reason} (row `{}`)", shorten(first, 60));
+                // Answers can be compared with each other without a target, to find the rows that need one.
+                if self.with_target == 0 && !self.is_gated(index) {
+                    notes.push(message);
+                    continue;
+                }
                 let help = "right answers are looked for in the field that `dataset.target` names, by default `target`";
                 faults.push(TrialFault { scorer: index, path: &[], message, help: Some(help.to_owned()) });
                 continue;
@@ -160,6 +171,15 @@ impl<'a> Trial<'a> {
             }
         }
         (faults, notes)
+    }
+
+    /// Whether a gate judges by a metric of the scorer.
+    fn is_gated(&self, scorer: usize) -> bool {
+        let of = |name: &str, gated: &str| {
+            gated.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let metrics = self.scorers[scorer].metrics();
+        metrics.iter().any(|metric| self.gated.iter().any(|gated| of(&metric.name, gated)))
     }
 
     /// Whether the entry names its classes itself: then what is none of them has no mark.
@@ -384,7 +404,7 @@ mod tests {
     fn tried(spec: Value, schema: Option<&Value>, targets: &[Value], hits: &[Hits]) -> (Vec<String>, Vec<String>) {
         let specs: Vec<ScorerSpec> = vec![serde_json::from_value(spec).unwrap()];
         let scorers = vec![scorer::build(&specs[0], schema, false).ok().unwrap()];
-        let mut trial = Trial::new(&scorers, &specs);
+        let mut trial = Trial::new(&scorers, &specs, vec!["exact"]);
         for (index, target) in targets.iter().enumerate() {
             trial.add(&sample(&format!("r{index}"), target.clone()));
         }
@@ -469,6 +489,11 @@ mod tests {
         assert!(faults[0].starts_with("`number` can mark none of the 2 rows: the target is not a number (row `r0`); "));
         let (faults, notes) = tried(json!({"refusal": {}}), None, &[Value::Null], &[]);
         assert_eq!((faults.len(), notes.len()), (0, 0));
+        // Without any target a gate cannot be judged; without a gate there may be a use.
+        for (kind, is_gated) in [("exact", true), ("number", false)] {
+            let (faults, notes) = tried(json!({ kind: {} }), None, &[Value::Null], &[]);
+            assert_eq!((faults.len(), notes.len()), if is_gated { (1, 0) } else { (0, 1) }, "{kind}");
+        }
     }
 
     #[test]
