@@ -121,6 +121,19 @@ impl Indexed {
         Ok(None)
     }
 
+    /// Whether there is a row with this value, without reading it: that the digests of two values meet is as good as
+    /// impossible.
+    pub fn has(&self, value: &str) -> bool {
+        let wanted = Digest::of(value.as_bytes()).low64();
+        self.entries.binary_search_by_key(&wanted, |(digest, _)| *digest).is_ok()
+    }
+
+    /// The value of the first row, as an example.
+    pub fn example(&self) -> Option<String> {
+        let first = self.entries.iter().map(|(_, offset)| *offset).min()?;
+        self.row_at(first).ok().and_then(|row| field::get(&row, &self.on).and_then(field::text))
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -302,6 +315,8 @@ mod tests {
             assert_eq!(found(&indexed, value).as_deref(), expected, "{text}");
             assert_eq!(indexed.digest(), Digest::of(text.as_bytes()));
             assert!(!indexed.is_empty());
+            assert_eq!(indexed.has(value), expected.is_some(), "{text}");
+            assert!(indexed.example().is_some_and(|first| indexed.has(&first)));
         }
     }
 

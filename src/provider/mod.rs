@@ -56,7 +56,7 @@ pub use http::{Auth, Http, HttpProvider, is_loopback};
 pub use ollama::Ollama;
 pub use openai_chat::OpenAiChat;
 pub use openai_responses::OpenAiResponses;
-pub use recorded::{Lookup, Recorded};
+pub use recorded::{Examined, Lookup, Recorded, Said, examine};
 pub use sagemaker::SageMaker;
 pub use scripted::{RowTest, RowText, Scripted};
 pub use settle::settle;

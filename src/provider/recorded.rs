@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::provider::{Answer, Event, Outgoing, Provider, Refusal, plain};
 use crate::suite::spec::RecordedSpec;
+use crate::suite::values::JoinField;
 use crate::types::{Failure, ROUNDING, Request, Row};
 use crate::util::field;
 use crate::util::text::shorten;
@@ -25,22 +26,21 @@ const DETAIL: usize = 400;
 /// A candidate whose answers are in a file.
 pub struct Recorded {
     spec: RecordedSpec,
-    on: String,
+    on: JoinField,
     lookup: Lookup,
 }
 
 impl Recorded {
-    /// `default_on` is the field that both files share when the spec names none.
-    pub fn new(spec: &RecordedSpec, default_on: &str, lookup: Lookup) -> Recorded {
-        let on = spec.on.as_deref().unwrap_or(default_on).to_owned();
+    /// `on` is the field by which `lookup` finds an answer.
+    pub fn new(spec: &RecordedSpec, on: JoinField, lookup: Lookup) -> Recorded {
         Recorded { spec: spec.clone(), on, lookup }
     }
 
     fn events(&self, request: &Request) -> Result<Vec<Event>, String> {
-        let key = field::get(&request.row, &self.on).and_then(field::text);
-        let key = key.ok_or_else(|| format!("the sample has no `{}` to look its answer up by", self.on))?;
-        let row =
-            (self.lookup)(&key)?.ok_or_else(|| format!("no answer with `{}` = `{}`", self.on, shorten(&key, 60)))?;
+        let JoinField { answer: on, sample } = &self.on;
+        let key = field::get(&request.row, sample).and_then(field::text);
+        let key = key.ok_or_else(|| format!("the sample has no `{sample}` to look its answer up by"))?;
+        let row = (self.lookup)(&key)?.ok_or_else(|| format!("no answer with `{on}` = `{}`", shorten(&key, 60)))?;
         let spec = &self.spec;
         if let Some((_, reason)) = named(&row, &spec.failure)
             && !plain::is_blank(reason)
@@ -56,7 +56,7 @@ impl Recorded {
             // A model that only calls tools says nothing.
             None if !calls.is_empty() => {}
             None => {
-                return Err(format!("the answer with `{}` = `{}` has no `{text_field}`", self.on, shorten(&key, 60)));
+                return Err(format!("the answer with `{on}` = `{}` has no `{text_field}`", shorten(&key, 60)));
             }
         }
         events.extend(calls);
@@ -75,6 +75,66 @@ impl Recorded {
         let cost_usd = read(&row, &spec.cost_usd, plain::money)?.flatten();
         events.push(Event::Reported { ttft, latency, cost_usd });
         Ok(events)
+    }
+}
+
+/// What a row of answers says for one entry of the spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// The row does not have the field.
+    Absent,
+    /// It is null or empty.
+    Nothing,
+    /// What it should say.
+    Fit,
+    /// Something else, in words: an answer with it is a failure.
+    Unfit(String),
+}
+
+/// A row of answers, as far as it can be judged before a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examined {
+    /// The answer's text, where it has one.
+    pub text: Option<String>,
+    /// Whether it says why there is no answer, so that the rest does not count.
+    pub is_failure: bool,
+    /// What it says for each entry that the spec names, by key, and for `text` in any case.
+    pub entries: Vec<(&'static str, Said)>,
+}
+
+/// Looks at a row of answers as a run would.
+pub fn examine(spec: &RecordedSpec, row: &Row) -> Examined {
+    fn said<T>(
+        row: &Row,
+        entry: &Option<String>,
+        read: impl FnOnce(&str, &Value) -> Result<T, String>,
+    ) -> Option<Said> {
+        let name = entry.as_deref()?;
+        Some(match field::get(row, name) {
+            None => Said::Absent,
+            Some(value) if plain::is_blank(value) => Said::Nothing,
+            Some(value) => read(name, value).map_or_else(Said::Unfit, |_| Said::Fit),
+        })
+    }
+    let any = |_: &str, _: &Value| Ok(());
+    let text_field = Some(spec.text.as_deref().unwrap_or(TEXT).to_owned());
+    let entries = [
+        ("text", said(row, &text_field, any)),
+        ("tool_calls", said(row, &spec.tool_calls, plain::tool_calls)),
+        ("usage", said(row, &spec.usage, plain::usage)),
+        ("latency_ms", said(row, &spec.latency_ms, plain::duration)),
+        ("ttft_ms", said(row, &spec.ttft_ms, plain::duration)),
+        ("finish", said(row, &spec.finish, plain::finish)),
+        ("cost_usd", said(row, &spec.cost_usd, plain::money)),
+        ("refusal", said(row, &spec.refusal, any)),
+        ("failure", said(row, &spec.failure, any)),
+    ];
+    let is_failure =
+        named(row, &spec.failure).is_some_and(|(_, reason)| !plain::is_blank(reason) && *reason != Value::Bool(false));
+    Examined {
+        text: text_field.and_then(|name| field::get(row, &name).and_then(plain::text)),
+        is_failure,
+        entries: entries.into_iter().filter_map(|(key, said)| Some((key, said?))).collect(),
     }
 }
 
@@ -134,7 +194,7 @@ mod tests {
             "broken" => Err("the file has changed".to_owned()),
             _ => Ok(None),
         });
-        let provider = Recorded::new(&spec, "id", lookup);
+        let provider = Recorded::new(&spec, spec.join(Some("id")), lookup);
         asked(&provider, json!({"id": 7, "other": "7"})).await
     }
 
@@ -203,6 +263,9 @@ mod tests {
         assert!(answered(told, json!({"output": "x", "e": false})).await.outcome.is_ok());
         let elsewhere = json!({"path": "a", "on": "nope"});
         assert!(detail(answered(elsewhere, json!({})).await).contains("has no `nope`"));
+        let apart = json!({"path": "a", "on": {"answer": "custom_id", "sample": "other"}});
+        assert!(answered(apart.clone(), json!({"output": "x"})).await.outcome.is_ok());
+        assert_eq!(detail(answered(apart, Value::Null).await), "no answer with `custom_id` = `7`");
     }
 
     #[tokio::test]
@@ -244,7 +307,7 @@ mod tests {
     async fn a_file_that_cannot_be_read_is_a_failure() {
         let lookup: Lookup = Arc::new(|_| Err("the file has changed".to_owned()));
         let spec: RecordedSpec = serde_json::from_value(json!({"path": "a"})).unwrap();
-        let provider = Recorded::new(&spec, "id", lookup);
+        let provider = Recorded::new(&spec, spec.join(None), lookup);
         assert!(!provider.is_live());
         assert_eq!(detail(asked(&provider, json!({"id": "x"})).await), "the file has changed");
         assert!(detail(asked(&provider, json!({"id": null})).await).starts_with("the sample has no `id`"));

@@ -9,6 +9,7 @@ use crate::scorer::BuildFault;
 use crate::scorer::normalise::shown;
 use crate::suite::spec::{ExtractSpec, Which};
 use crate::util::json;
+use crate::util::number;
 use crate::util::text::{did_you_mean, visible};
 
 /// Largest compiled pattern. It bounds memory, not the text that is searched, which takes linear time.
@@ -90,6 +91,14 @@ pub fn pattern(text: &str, path: &[&str]) -> Result<Regex, BuildFault> {
     })
 }
 
+/// The JSON pointer of a field, of which a plain name is the key of that name.
+pub fn pointer_of(field: &str) -> String {
+    match field.starts_with('/') {
+        true => field.to_owned(),
+        false => format!("/{}", field.replace('~', "~0").replace('/', "~1")),
+    }
+}
+
 /// A rule that takes a part out of a text.
 #[derive(Debug, Clone)]
 enum Rule {
@@ -130,11 +139,7 @@ impl Extractor {
             if field.is_empty() {
                 faults.push(BuildFault::new(&["field"], "`field` is empty"));
             }
-            // A plain name is the key of that name.
-            let pointer = match field.starts_with('/') {
-                true => field.to_owned(),
-                false => format!("/{}", field.replace('~', "~0").replace('/', "~1")),
-            };
+            let pointer = pointer_of(field);
             check_pointer(&pointer, &["field"], faults);
             Rule::Pointer(pointer)
         });
@@ -198,7 +203,7 @@ impl Rule {
                 take(parsed.value, pointer).ok_or_else(|| format!("the JSON has nothing at `{}`", shown(pointer)))
             }
             Rule::Fence => json::last_fence(text).map(Part::Text).ok_or_else(|| "there is no code fence".into()),
-            Rule::LastNumber => json::last_number(text).map(Part::Text).ok_or_else(|| "there is no number".into()),
+            Rule::LastNumber => number::last(text).map(Part::Text).map_err(str::to_owned),
         }
     }
 

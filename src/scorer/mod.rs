@@ -168,6 +168,25 @@ pub fn metric_names(spec: &ScorerSpec) -> Vec<MetricName> {
     }
 }
 
+/// The JSON pointer into answers that an entry of the suite follows, and where below the entry it is written; `None` where
+/// it looks at something else.
+pub fn answer_pointer(spec: &ScorerSpec) -> Option<(String, &'static [&'static str])> {
+    let (field, extract) = match spec {
+        ScorerSpec::Exact(spec) => (&spec.field, &spec.extract),
+        ScorerSpec::Number(spec) => (&spec.field, &spec.extract),
+        ScorerSpec::Label(spec) => (&spec.field, &spec.extract),
+        ScorerSpec::Contains(spec) => (&None, &spec.extract),
+        ScorerSpec::Regex(spec) => (&None, &spec.extract),
+        ScorerSpec::Schema(spec) => (&None, &spec.extract),
+        ScorerSpec::Agreement(_) | ScorerSpec::Length(_) | ScorerSpec::Refusal(_) => return None,
+    };
+    match (field, extract) {
+        (Some(field), _) => Some((extract::pointer_of(field), &["field"])),
+        (None, Some(extract)) => Some((extract.pointer.clone()?, &["extract", "pointer"])),
+        (None, None) => None,
+    }
+}
+
 /// Why an answer got 0 before it could be judged.
 fn missed(expected: Value, reason: String) -> Mark {
     Mark::binary(false).detail(serde_json::json!({ "expected": expected, "got": null, "reason": reason }))

@@ -1,5 +1,7 @@
 //! `number`: the answer is the target number.
 
+use std::borrow::Cow;
+
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
@@ -8,7 +10,7 @@ use crate::scorer::normalise::bare;
 use crate::scorer::{BuildFault, Case, MetricName, Scorer, missed};
 use crate::suite::spec::{NumberSpec, Separators};
 use crate::types::Mark;
-use crate::util::json::{is_currency_sign, is_digit_space, is_sign};
+use crate::util::number::{LATEX, is_currency_sign, is_digit_space, is_sign};
 
 /// Right when |answer − target| is at most `tolerance`, or at most `relative_tolerance` × |target|; both are 0 when absent.
 /// Equal numbers are found by their digits, so integers of any length and decimals compare exactly; differences are taken
@@ -163,8 +165,8 @@ impl Number {
 ///
 /// Read and ignored: white space, quotes, backticks, `*`, `_` and a final full stop around it; one currency sign, ISO 4217
 /// code, `US$` or the like before it, and one of them or a percent sign after it. A sign stands directly before the digits
-/// or before the currency. Thousands are separated by the separator of the language, a blank of any width or an apostrophe,
-/// the same one throughout, in groups of exactly three digits after a first one that has one to three and does not begin
+/// or before the currency. Thousands are separated by the separator of the language, a space of any width or an apostrophe,
+/// the same one throughout, also as LaTeX writes them (`18{,}000`, `18\,000`), in groups of exactly three digits after a first one that has one to three and does not begin
 /// with 0: `1,23`, `0,123` and `12,34,567` are no numbers, rather than guesses at one. Nor are fractions (`1/2`), signs
 /// that change the value (`¢`, `‰`), units, words and digits of other scripts.
 fn read(text: &str, separators: Separators) -> Option<Number> {
@@ -178,7 +180,16 @@ fn read(text: &str, separators: Separators) -> Option<Number> {
     if let Some(before) = before_unit(rest) {
         rest = before.trim_end();
     }
-    digits(rest, separators, sign == Some(true))
+    digits(&without_latex(rest), separators, sign == Some(true))
+}
+
+/// The text with LaTeX's separators as the characters that they stand for.
+fn without_latex(text: &str) -> Cow<'_, str> {
+    if !text.contains(['\\', '{']) {
+        return Cow::Borrowed(text);
+    }
+    let plain = LATEX.iter().fold(text.to_owned(), |text, (written, plain)| text.replace(written, plain));
+    Cow::Owned(plain)
 }
 
 /// Whether there is a sign, and if so whether it is minus.
@@ -309,6 +320,9 @@ mod tests {
             ("1\u{2009}234", Some("1234")),
             ("1\u{202f}234.5", Some("1234.5")),
             ("1'234", Some("1234")),
+            ("18{,}000", Some("18000")),
+            ("$18\\,000$", Some("18000")),
+            ("10,\\!000{.}5", Some("10000.5")),
             ("007", Some("7")),
             ("0.50", Some("0.5")),
             ("-0.0", Some("0")),
@@ -326,6 +340,9 @@ mod tests {
             ("1.2.3", None),
             ("1.234,5", None),
             ("1_000", None),
+            ("1{,}23", None),
+            ("1\\,23", None),
+            ("{18}", None),
             ("- 3", None),
             ("--3", None),
             ("+-3", None),
@@ -416,6 +433,14 @@ mod tests {
             (&plain, json!("1e400"), "1e400", Some(1.0)),
             (&plain, json!("1e400"), "1e401", Some(0.0)),
             (&plain, json!("0.1"), "0.10000000000000001", Some(0.0)),
+            (&last, json!("0"), "The total is 18{,}000.", Some(0.0)),
+            (&last, json!("18000"), "The total is 18{,}000.", Some(1.0)),
+            (&last, json!(18000), "$18\\,000$", Some(1.0)),
+            (&last, json!("12345"), "Total: 12 345", Some(1.0)),
+            (&last, json!("345"), "Total: 12 345", Some(0.0)),
+            (&last, json!("2"), "The ratio is 1/2.", Some(0.0)),
+            (&last, json!("5"), "That is 10^5.", Some(0.0)),
+            (&last, json!("1234"), "(1,234)", Some(0.0)),
             (&line, json!("so\nA: 18"), "A: 3\nA: $18", Some(1.0)),
             (&line, json!("A: 3000"), "A: 3,000", Some(1.0)),
             (&line, json!("A: 18"), "the answer is 18", Some(0.0)),

@@ -3,6 +3,7 @@
 //!
 //! Nothing here opens a file, reads a variable or talks to a model; the commands do that with what is read here.
 
+mod comparisons;
 mod de;
 mod document;
 mod mask;

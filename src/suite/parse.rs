@@ -50,8 +50,32 @@ const SUITE: FileKind = FileKind {
 /// Reads a suite. Without faults the suite is what the file says. With faults it is what is left, with stand-ins where
 /// something required was missing, so that the rest can be checked too ([`Document::is_sure`] tells them apart); it is
 /// `None` when there is nothing to check.
+///
+/// A configuration of promptfoo is recognised as one, instead of being read as a suite full of unknown keys.
 pub fn parse(file: &Path, bytes: &[u8]) -> (Document, Option<Suite>, Faults) {
-    parse_as(&SUITE, file, bytes)
+    let (document, suite, faults) = parse_as(&SUITE, file, bytes);
+    match promptfoo(&document) {
+        Some(fault) => (document, None, fault.into()),
+        None => (document, suite, faults),
+    }
+}
+
+/// The fault of a file that is a configuration of promptfoo.
+fn promptfoo(document: &Document) -> Option<Fault> {
+    let Kind::Map(entries) = &document.root.kind else { return None };
+    let has = |key: &str| entries.iter().any(|entry| entry.key == key);
+    let is_theirs = has("prompts") && (has("providers") || has("targets")) || has("providers") && has("tests");
+    // What a suite must have stands in the tree by now, if only as a stand-in.
+    let is_written = |entry: &Entry| !matches!(entry.value.state, State::Invented(_));
+    let is_ours = |entry: &Entry| ["candidates", "dataset"].contains(&entry.key.as_str()) && is_written(entry);
+    if !is_theirs || entries.iter().any(is_ours) {
+        return None;
+    }
+    let spot = entries.iter().find(|entry| entry.key == "prompts" || entry.key == "providers")?.key_spot;
+    let help = "`evalctl init` writes a suite to start from: there, `prompt` takes the prompt, `candidates` the providers, \
+                `dataset` the tests (a row each in a JSONL or CSV file, with the `vars` as fields and what is right as \
+                `target`), and `scorers` the assertions";
+    Some(document.fault_at(spot, "this is a configuration of promptfoo, not an evalctl suite").help(help))
 }
 
 /// Reads a file of another kind than a suite, in the same way.

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::suite::values::{Allowance, HumanDuration, OneOrMany};
+use crate::suite::values::{Allowance, HumanDuration, JoinField, OneOrMany};
 use crate::types::{Params, Price};
 
 /// A suite: one decision, a golden set, candidates, scorers and the bar they must clear.
@@ -107,8 +107,8 @@ pub struct DatasetSpec {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SelectSpec {
-    /// An expression over the row's fields, such as `language == 'en' and length < 400`; rows for which it is true stay.
-    /// Cells of a CSV file are strings: there, write `length | int < 400`.
+    /// An expression over the row's fields, such as `language == 'en' and score < 5`; rows for which it is true stay. Texts
+    /// and numbers are not compared. Cells of a CSV file are texts: there, write `score | int < 5`.
     #[serde(default, rename = "where")]
     pub filter: Option<String>,
     /// How many rows to draw at random, without replacement; all when there are fewer.
@@ -441,9 +441,10 @@ pub enum MaxTokensField {
 pub struct RecordedSpec {
     /// `.jsonl` or `.csv` file with the answers, relative to the suite file.
     pub path: String,
-    /// Field that both files have; default: the dataset's id field.
+    /// Field by which an answer is found: one that both files have, or `{ answer: FIELD, sample: FIELD }` where its name
+    /// differs; default: the dataset's id field.
     #[serde(default)]
-    pub on: Option<String>,
+    pub on: Option<JoinField>,
     /// Field with the answer's text; default `output`.
     #[serde(default)]
     pub text: Option<String>,
@@ -471,6 +472,13 @@ pub struct RecordedSpec {
     /// Field that, when it is neither null nor empty, says why there is no answer.
     #[serde(default)]
     pub failure: Option<String>,
+}
+
+impl RecordedSpec {
+    /// The field by which answers are found, where `id` is the golden set's id field.
+    pub fn join(&self, id: Option<&str>) -> JoinField {
+        self.on.clone().unwrap_or_else(|| JoinField::from(id.unwrap_or("id")))
+    }
 }
 
 /// A program that reads one JSON request a line and writes one JSON answer a line; started once per slot in flight.

@@ -7,6 +7,7 @@
 //! - Printing a null is an error, because `None` in a prompt is hardly ever meant: `{{ x or "" }}` says that it may be
 //!   empty.
 //! - One final line break of a template is taken off, as Jinja does. Nothing is escaped, and nothing can be included.
+//! - Only values of one kind are compared: `len > 400` is an error where `len` is a text, as cells of CSV files are.
 //! - A template can neither run nor grow without end: steps, nesting and the length of the text are limited.
 
 use std::fmt;
@@ -17,6 +18,7 @@ use minijinja::value::{Kwargs, Object, Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
 use serde::Serialize;
 
+use crate::suite::comparisons::{self, Rewritten};
 use crate::suite::document::Document;
 use crate::suite::node::Step;
 use crate::suite::words::Words;
@@ -107,6 +109,10 @@ impl Template {
         let names = environment.get_template(NAME).map(|template| template.undeclared_variables(false));
         let names = names.map_err(|error| in_words(&error, source, None))?;
         let variables = words.variables(names, &environment);
+        // Syntax is judged as it is written; what is rendered has its comparisons rewritten.
+        let checked = Rewritten::of(source, true);
+        checked.install(&mut environment);
+        environment.add_template_owned(NAME, checked.source).map_err(|_| too_deep())?;
         Ok(Template { environment, variables })
     }
 
@@ -139,6 +145,8 @@ impl Template {
 pub struct Filter {
     environment: Environment<'static>,
     source: String,
+    /// The source with its comparisons rewritten, which is what is evaluated.
+    checked: String,
     variables: Vec<Variable>,
 }
 
@@ -155,7 +163,11 @@ impl Filter {
             .map(|expression| expression.undeclared_variables(false))
             .map_err(|error| in_words(&error, source, None))?;
         let variables = words.variables(names, &environment);
-        Ok(Filter { environment, source: source.to_owned(), variables })
+        let mut environment = environment;
+        let checked = Rewritten::of(source, false);
+        checked.install(&mut environment);
+        environment.compile_expression(&checked.source).map_err(|_| too_deep())?;
+        Ok(Filter { environment, source: source.to_owned(), checked: checked.source, variables })
     }
 
     /// The fields it uses, in the order of its text.
@@ -163,14 +175,14 @@ impl Filter {
         &self.variables
     }
 
-    /// Whether the condition is true of a row. Cells of a CSV file are strings: `length | int < 400` makes a number.
+    /// Whether the condition is true of a row. Cells of a CSV file are texts: `length | int < 400` makes a number.
     ///
     /// # Errors
-    /// When the row lacks a field, when an operation does not fit the values, and when the result is neither true nor
+    /// When the row lacks a field, when an operation does not fit the values (a text is compared with a number), and when the result is neither true nor
     /// false: a string such as `false` would otherwise count as true.
     pub fn keeps(&self, row: &Row) -> Result<bool, TemplateFault> {
-        let in_words = |error: Error| in_words(&error, &self.source, Some(row));
-        let expression = self.environment.compile_expression(&self.source).map_err(in_words)?;
+        let in_words = |error: Error| in_words(&error, &self.checked, Some(row));
+        let expression = self.environment.compile_expression(&self.checked).map_err(in_words)?;
         let value = expression.eval(Value::from_object(Fields::new(row))).map_err(in_words)?;
         match value.kind() {
             ValueKind::Bool => Ok(value.is_true()),
@@ -197,6 +209,7 @@ fn environment() -> Environment<'static> {
     environment.set_debug(true);
     environment.remove_global("debug");
     environment.add_filter("tojson", to_json);
+    comparisons::install(&mut environment);
     environment.set_formatter(|out, _, value| match value.kind() {
         ValueKind::None => Err(Error::new(ErrorKind::InvalidOperation, NULL)),
         ValueKind::Undefined => Ok(()),
@@ -205,6 +218,12 @@ fn environment() -> Environment<'static> {
         _ => Ok(out.write_str(&json(value))?),
     });
     environment
+}
+
+/// A comparison takes up to two levels of the library's nesting more once it is rewritten.
+fn too_deep() -> TemplateFault {
+    let fault = TemplateFault::new("comparisons are nested too deep");
+    TemplateFault { help: Some("give the inner ones a name with `{% set … %}`".to_owned()), ..fault }
 }
 
 /// The mark of the error that printing a null gives; never shown.
@@ -281,8 +300,12 @@ fn in_words(error: &Error, source: &str, row: Option<&Row>) -> TemplateFault {
     let line = error.line().filter(|line| *line > 0).map(|line| line as u64);
     let detail = error.detail().unwrap_or_default();
     let snippet = error.range().and_then(|range| source.get(range)).map(|text| text.trim_start_matches(['{', ' ']));
-    let word = snippet.filter(|text| !text.is_empty() && !text.contains('\n')).map(ToOwned::to_owned);
+    let is_shown = |text: &&str| !text.is_empty() && !text.contains('\n') && !comparisons::is_ours(text);
+    let word = snippet.filter(is_shown).map(ToOwned::to_owned);
     let fault = |message: String, help: Option<String>| TemplateFault { line, word: word.clone(), message, help };
+    if let Some((message, help)) = comparisons::told(detail) {
+        return fault(message.to_owned(), help.map(ToOwned::to_owned));
+    }
     match error.kind() {
         ErrorKind::UndefinedError => {
             let name = detail.strip_suffix(" is undefined").unwrap_or(detail).trim_matches('`');
@@ -409,6 +432,85 @@ mod tests {
         );
     }
 
+    #[test]
+    fn values_of_different_kinds_are_not_compared() {
+        let row =
+            json!({"len": "450", "n": 5, "word": "n/a", "none": null, "flag": true, "list": [1], "map": {"a": 1}});
+        let row = row.as_object().unwrap();
+        let cannot = |what: &str, help: &str| Err(format!("line 1: {what}: they cannot be compared; {help}"));
+        let as_int = "write `len | int`, or `len | float` where it has decimals";
+        for (source, expected) in [
+            ("len > 400", cannot("`len` is a text and `400` is a number", as_int)),
+            ("400 < len", cannot("`400` is a number and `len` is a text", as_int)),
+            ("0 < len <= 400", cannot("`0` is a number and `len` is a text", as_int)),
+            ("len == 450", cannot("`len` is a text and `450` is a number", as_int)),
+            ("len != 450", cannot("`len` is a text and `450` is a number", as_int)),
+            ("n == '5'", cannot("`n` is a number and `'5'` is a text", "write '5' without the quotes")),
+            ("n < '6'", cannot("`n` is a number and `'6'` is a text", "write '6' without the quotes")),
+            (
+                "len ~ '0' >= 5",
+                cannot(
+                    "`len ~ '0'` is a text and `5` is a number",
+                    "write `(len ~ '0') | int`, or `(len ~ '0') | float` where it has decimals",
+                ),
+            ),
+            ("none < 5", cannot("`none` is null and `5` is a number", "write `none is not none and none < 5`")),
+            ("flag < 5", cannot("`flag` is true or false and `5` is a number", "`flag` is a condition by itself")),
+            ("flag == 'true'", cannot("`flag` is true or false and `'true'` is a text", "write 'true' without the quotes")),
+            ("list > 0", cannot("`list` is a list and `0` is a number", "`list | length` is the number of its items")),
+            ("map > 0", cannot("`map` is an object and `0` is a number", "name a field of it, as in `map.field`")),
+            ("none < none", cannot("`none` is null and `none` is null", "write `none is not none and none < none`")),
+            (
+                "len in [400, 450]",
+                Err("line 1: in `len in [400, 450]` a text is compared with a number; write both alike: numbers without \
+                     quotes, or `x | int` for a field that is a text"
+                    .to_owned()),
+            ),
+            (
+                "len is gt 400",
+                Err("line 1: a text is compared with a number; write both alike: numbers without quotes, or `x | int` for \
+                     a field that is a text"
+                    .to_owned()),
+            ),
+            ("(list | min) > 0", Ok(true)),
+            ("([1, 'a'] | max) == 1", Err("line 1: a number is compared with a text; write both alike: numbers without \
+                quotes, or `x | int` for a field that is a text".to_owned())),
+            ("n in 5", Err("line 1: nothing is in a number; `in` looks into a list or a text".to_owned())),
+            ("zzzzz < 5", Err("line 1: unknown variable `zzzzz`".to_owned())),
+            ("map.gone == 5", Err("line 1: unknown variable `map.gone`".to_owned())),
+            // What stays as it is.
+            ("len | int > 400", Ok(true)),
+            ("none is not none and none < 5", Ok(false)),
+            ("none == 5 or word == 5 or word == true", Ok(false)),
+            ("'n' in word and 5 not in list and 1 in list", Ok(true)),
+            ("1 < n <= 5 != 6", Ok(true)),
+            ("1 > n < 'a'", Ok(false)),
+            ("[1, 'b'] < [2, 3] and 'a' < 'b' and false < true", Ok(true)),
+            ("not n < 3 and (n > 3) == true", Ok(true)),
+            ("n is in [1, 5] and n is not in [2] and n is not lt 5", Ok(true)),
+            ("{'a': n < 6}['a'] and [n == 5][0]", Ok(true)),
+        ] {
+            let filter = Filter::compile(source).unwrap_or_else(|fault| panic!("{source}: {fault}"));
+            assert_eq!(filter.keeps(row).map_err(|fault| fault.to_string()), expected, "{source}");
+        }
+        for (source, expected) in [
+            ("{% for x in list if x < 3 %}{{ x }}{% endfor %}", Ok("1")),
+            ("{%- if n < 6 -%} a {%- elif n > 'b' -%} b {%- endif -%}", Ok("a")),
+            ("{% set y = n\n < 6 %}{{ y }} {{- n <\n9 -}} !", Ok("truetrue!")),
+            ("{{ 'x' if n < 6 else 'y' }}{# len > 4 #}{% raw %}{{ len > 4 }}{% endraw %}", Ok("x{{ len > 4 }}")),
+            ("{% macro m(a, b=n<6) %}{{ a < 2 }}{{ b }}{% endmacro %}{{ m(1) }}", Ok("truetrue")),
+            ("{% for x in [1, 2] recursive %}{{ x <= 1 }}{% endfor %}", Ok("truefalse")),
+            (
+                "a\n{% if len > 400 %}long{% endif %}",
+                Err("line 2: `len` is a text and `400` is a number: they cannot be compared; write `len | int`, or \
+                     `len | float` where it has decimals"),
+            ),
+        ] {
+            let rendered = Template::compile(source).unwrap().render(row).map_err(|fault| fault.to_string());
+            assert_eq!(rendered.as_deref().map_err(String::as_str), expected, "{source}");
+        }
+    }
+
     /// Chains at the limit are safe on half the stack that threads have by default.
     #[test]
     fn no_expression_overflows_the_stack() {
@@ -435,6 +537,9 @@ mod tests {
                 let brackets = format!("{{{{ {} {} 1{} }}}}", "(".repeat(deep), "not ".repeat(n), ")".repeat(deep));
                 blocks + &brackets + &"{% endif %}".repeat(deep)
             },
+            |n| format!("{{{{ 1{} }}}}", " < 1".repeat(n)),
+            |n| format!("{{{{ {}1{} }}}}", "1 < (".repeat(n), ")".repeat(n)),
+            |n| format!("{{{{ {}1{} }}}}", "(".repeat(n), " < 1)".repeat(n)),
             |n| format!("{}{}", "{% set x | default(a=1) %}".repeat(n), "{% endset %}".repeat(n)),
             |n| format!("{{{{ {{ 'a': {{ 'b': {} flag }}}} }}}}", "not ".repeat(n)),
         ];

@@ -5,7 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// A duration as people write it: `120s`, `1m 30s`, `250ms`.
@@ -102,6 +103,82 @@ impl JsonSchema for Allowance {
         json_schema!({
             "description": "A count, or a share of all: 20, or 5%.",
             "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*%\s*$" }]
+        })
+    }
+}
+
+/// The field by which a recorded answer is found: one name for both files, or a name in each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinField {
+    /// In the file of answers.
+    pub answer: String,
+    /// In the golden set.
+    pub sample: String,
+}
+
+impl From<&str> for JoinField {
+    fn from(both: &str) -> JoinField {
+        JoinField { answer: both.to_owned(), sample: both.to_owned() }
+    }
+}
+
+impl Serialize for JoinField {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.answer == self.sample {
+            return serializer.serialize_str(&self.answer);
+        }
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("answer", &self.answer)?;
+        map.serialize_entry("sample", &self.sample)?;
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for JoinField {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<JoinField, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Both {
+            answer: String,
+            sample: String,
+        }
+        struct Written;
+        impl<'de> Visitor<'de> for Written {
+            type Value = JoinField;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a field that both files have, or `{ answer: FIELD, sample: FIELD }`")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<JoinField, E> {
+                Ok(JoinField::from(text))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<JoinField, A::Error> {
+                let Both { answer, sample } = Both::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(JoinField { answer, sample })
+            }
+        }
+        deserializer.deserialize_any(Written)
+    }
+}
+
+impl JsonSchema for JoinField {
+    fn schema_name() -> Cow<'static, str> {
+        "JoinField".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A field that the answers and the golden set both have, or its name in each.",
+            "anyOf": [
+                { "type": "string" },
+                {
+                    "type": "object",
+                    "properties": {
+                        "answer": { "description": "Field of the file of answers.", "type": "string" },
+                        "sample": { "description": "Field of the golden set.", "type": "string" }
+                    },
+                    "required": ["answer", "sample"],
+                    "additionalProperties": false
+                }
+            ]
         })
     }
 }

@@ -179,7 +179,7 @@ fn opens(tag: &str) -> usize {
 }
 
 /// The width of a quoted string, quotes included.
-fn quoted(rest: &str, quote: char) -> usize {
+pub(crate) fn quoted(rest: &str, quote: char) -> usize {
     let mut is_escaped = false;
     for (index, c) in rest.char_indices().skip(1) {
         if is_escaped {
@@ -194,7 +194,7 @@ fn quoted(rest: &str, quote: char) -> usize {
 }
 
 /// Where the text after `{% raw %}` ends, its `{% endraw %}` included.
-fn end_of_raw(source: &str, start: usize) -> usize {
+pub(crate) fn end_of_raw(source: &str, start: usize) -> usize {
     let mut at = start;
     while let Some(open) = source[at..].find("{%").map(|found| at + found) {
         let inside = source[open + 2..].trim_start_matches(['-', '+', ' ', '\t', '\r', '\n']);

@@ -85,7 +85,8 @@ impl Kind {
         Kind::ALL.into_iter().find(|kind| kind.words().0 == name)
     }
 
-    /// Whether it is also written as CSV.
+    /// Whether it is also written as CSV by those that make it. The others are read as CSV where a header names their
+    /// fields.
     pub fn has_csv(self) -> bool {
         match self {
             Kind::LiteLlmSpend | Kind::Langfuse | Kind::Helicone | Kind::Azure | Kind::BurstGpt => true,

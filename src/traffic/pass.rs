@@ -121,7 +121,8 @@ pub fn import(import: &Import, redactor: &mut Redactor) -> Result<Ledger, Import
         }
         let form = match opened.form() {
             _ if kind == Kind::GoReplay => Form::Blocks,
-            Form::Csv { .. } if !kind.has_csv() => Form::Lines,
+            // A first line that is no row may look like a header; a header that names a kind's fields is one.
+            Form::Csv { .. } if !kind.has_csv() && recognise(&opened) != Some(kind) => Form::Lines,
             form => form,
         };
         if importer.as_ref().is_none_or(|(known, _)| *known != kind) {

@@ -7,5 +7,6 @@ pub mod digest;
 pub mod field;
 pub mod json;
 pub mod micros;
+pub mod number;
 pub mod secret;
 pub mod text;

@@ -986,3 +986,28 @@ fn real_exports_import_with_a_complete_account() {
         output.out
     );
 }
+
+#[test]
+fn chats_are_read_from_csv() {
+    let folder = Folder::new();
+    folder.write(
+        "log.csv",
+        "timestamp,prompt,response,latency_ms,model\n\
+         2026-11-01T09:00:00.487625Z,\"which bundles, if any?\",\"{\"\"intent\"\": \"\"change\"\"}\",1495,gpt-5-mini\n\
+         2026-11-01T09:00:01Z,no sim for 10 days,\"{\"\"intent\"\": \"\"delivery\"\"}\",439,gpt-5-mini\n",
+    );
+    for kind in ["auto", "chat"] {
+        let out = format!("{kind}.jsonl");
+        folder.run(&["import", kind, "log.csv", "--out", &out]).expect(0);
+        let lines: Vec<Value> = folder.read(&out).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["messages"][0]["content"], "which bundles, if any?");
+        assert_eq!(lines[0]["answer"]["text"], "{\"intent\": \"change\"}");
+        assert_eq!(lines[0]["latency_ms"], 1495.0);
+        assert_eq!(lines[0]["model"], "gpt-5-mini");
+    }
+    // A first line that only looks like a header makes no CSV of lines of JSON.
+    folder.write("odd.jsonl", "INFO start, all well\n{\"messages\":[{\"role\":\"user\",\"content\":\"a, b\"}]}\n");
+    folder.run(&["import", "chat", "odd.jsonl", "--out", "odd.out.jsonl"]).expect(0);
+    assert_eq!(folder.read("odd.out.jsonl").lines().count(), 1);
+}

@@ -11,6 +11,7 @@
 
 mod answered;
 mod bad_input;
+mod check;
 mod commands;
 mod crash;
 mod dialects;

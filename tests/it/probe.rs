@@ -95,7 +95,9 @@ fn what_was_seen_is_kept_and_gone_by() {
         command.env("PROBE_KEY", KEY);
         crate::support::finish(command)
     };
-    let before = with_key(&["check", "suite.yaml"]).expect(0).out;
+    // Lines are wrapped.
+    let check = || with_key(&["check", "suite.yaml"]).expect(0).out.split_whitespace().collect::<Vec<_>>().join(" ");
+    let before = check();
     assert!(before.contains("`json_schema`, as the service describes it; `evalctl probe` asks it"), "{before}");
     let told = with_key(&["probe", "suite.yaml"]).expect(0);
     assert!(told.err.contains("reports/probed/probes.json"), "{}", told.err);
@@ -127,7 +129,7 @@ fn what_was_seen_is_kept_and_gone_by() {
     assert_eq!(finding(probe, "tool_choice")["detail"], "finish: tool");
     assert_eq!(probe["requests"].as_u64(), Some(model.count() as u64));
 
-    let after = with_key(&["check", "suite.yaml"]).expect(0).out;
+    let after = check();
     assert!(after.contains("`tool`, as the probe of 2"), "{after}");
     let asked = model.count();
     with_key(&["run", "suite.yaml", "--out", "run", "-q"]).expect(0);

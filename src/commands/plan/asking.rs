@@ -48,6 +48,13 @@ pub struct Asked {
     params: Option<Params>,
 }
 
+impl Asked {
+    /// The conversation.
+    pub fn messages(&self) -> &Arc<[Message]> {
+        &self.messages
+    }
+}
+
 impl Asking {
     /// Renders a sample's question.
     ///

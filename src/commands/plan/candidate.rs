@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::commands::cases::Ask;
+use crate::commands::plan::joins::Join;
 use crate::commands::plan::{Asked, Asking, Draft, Pace, Planned, Work};
 use crate::commands::weights::Weights;
 use crate::dataset::Indexed;
@@ -27,6 +28,11 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 const DEFAULT_RETRIES: u32 = 3;
 
 impl Draft {
+    /// Whether it is asked what the prompt says, rather than looked up.
+    pub(super) fn is_asked(&self) -> bool {
+        !matches!(self.ask, Ask::Field(_))
+    }
+
     /// Notes what its dialect cannot say of a sample.
     pub(super) fn note_losses(&self, asking: &Asking, asked: &Asked, row: &Arc<Row>, params: &Arc<Params>) {
         let Some(dialect) = &self.dialect else { return };
@@ -86,6 +92,7 @@ impl Work<'_> {
         let mut names = Vec::new();
         let mut weights = None;
         let (mut dialect, mut endpoint, mut probe) = (None, None, None);
+        let mut join = None;
         // A server on this machine takes no more at a time than it was told to.
         let mut in_flight = spec.in_flight.unwrap_or(pacing.in_flight);
         let mut identity = Hasher::default();
@@ -103,20 +110,22 @@ impl Work<'_> {
             }
             ProviderSpec::Recorded(recorded) => {
                 identity.part(&to_json(recorded));
-                let on = recorded.on.clone().or_else(|| suite.dataset.id.clone()).unwrap_or_else(|| "id".to_owned());
+                let on = recorded.join(suite.dataset.id.as_deref());
                 let mut live: Option<Arc<dyn Provider>> = None;
                 if is_live {
-                    match Indexed::open(&self.path(&recorded.path), &recorded.path, &on) {
+                    match Indexed::open(&self.path(&recorded.path), &recorded.path, &on.answer) {
                         Ok(index) => {
                             identity.part(&index.digest().0);
                             let index = Arc::new(index);
+                            // The answers of a log stand in the log's own lines.
+                            join = (!asking.is_logged).then(|| Join::new(recorded, on.clone(), Arc::clone(&index)));
                             let lookup = Arc::new(move |value: &str| index.get(value));
-                            live = Some(Arc::new(Recorded::new(recorded, &on, lookup)));
+                            live = Some(Arc::new(Recorded::new(recorded, on.clone(), lookup)));
                         }
                         Err(faults) => self.of_file(&at!["candidates", position, *key, "path"], faults),
                     }
                 }
-                (format!("recorded {}", recorded.path), Ask::Field(on), live)
+                (format!("recorded {}", recorded.path), Ask::Field(on.sample), live)
             }
             ProviderSpec::Command(command) => {
                 identity.part(&to_json(command)).part(&to_json(&asking.schema));
@@ -177,6 +186,7 @@ impl Work<'_> {
             endpoint,
             probe,
             losses: RefCell::default(),
+            join,
             weights,
             pricing: Pricing::default(),
             in_flight,

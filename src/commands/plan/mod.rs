@@ -2,9 +2,12 @@
 
 mod asking;
 mod candidate;
+mod found;
+mod joins;
 mod logged;
 mod rows;
 mod scoring;
+mod trial;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,6 +20,9 @@ use rust_decimal::prelude::FromPrimitive;
 use serde_json::Value;
 
 use crate::commands::cases::{Ask, Cases, Keeps};
+use crate::commands::plan::joins::Join;
+use crate::commands::plan::rows::{Golden, Reading};
+use crate::commands::plan::trial::Trial;
 use crate::commands::pricing;
 use crate::commands::services::Endpoint;
 use crate::commands::weights::Weights;
@@ -37,6 +43,8 @@ use crate::util::secret::{Redactor, Secret};
 use crate::util::text;
 
 pub use asking::{Asked, Asking, not_passed_on, own_schema};
+pub use found::Found;
+pub use joins::JoinFacts;
 pub use logged::LOGGED;
 pub use rows::join_text;
 
@@ -111,6 +119,8 @@ pub struct Plan {
     pub asking: Arc<Asking>,
     /// How much is asked over how long: as the suite states it, or as the log of a replay has it.
     pub volume: Option<Volume>,
+    /// What is told to those who ask before a run.
+    pub found: Found,
     /// Knows every key and every other secret of the candidates.
     pub redactor: Redactor,
 }
@@ -287,8 +297,13 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
         logged: scorers.iter().flatten().any(|scorer| scorer.needs_reference()),
         schemas: is_logged && scorers.iter().flatten().any(|scorer| scorer.needs_schema()),
     };
-    let read = work.dataset(&suite, options.limit, &asking, &drafts, keeps);
-    if let Some((_, scan, _)) = &read {
+    // A stored run is marked as it is, and a log has its own answers: only what is about to be asked is tried.
+    let tried = scorers.as_deref().filter(|_| options.is_live && !is_logged);
+    let trial = tried.map(|scorers| {
+        Trial::new(scorers, &suite.scorers, suite.gates.iter().map(|gate| gate.metric.as_str()).collect())
+    });
+    let read = work.dataset(&suite, &asking, &drafts, Reading { limit: options.limit, keeps, trial });
+    if let Some(Golden { scan, .. }) = &read {
         let tasks = scan.samples.saturating_mul(u64::from(suite.repeats)).saturating_mul(suite.candidates.len() as u64);
         if tasks > MAX_TASKS {
             let message = format!("samples × repeats × candidates are {tasks} tasks, and a run takes {MAX_TASKS}");
@@ -296,7 +311,7 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
         }
     }
     let Work { faults, secrets, .. } = work;
-    let (true, Some((dataset, scan, cases)), Some(scorers)) = (faults.is_empty(), read, scorers) else {
+    let (true, Some(Golden { dataset, scan, cases, found }), Some(scorers)) = (faults.is_empty(), read, scorers) else {
         return Err(faults);
     };
     let tasks = scan.samples * u64::from(suite.repeats);
@@ -330,6 +345,7 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
         candidates,
         scorers,
         asking,
+        found,
         redactor: Redactor::new(secrets),
     })
 }
@@ -369,6 +385,8 @@ struct Draft {
     probe: Option<Probe>,
     /// What that cannot say of some sample, each once.
     losses: RefCell<Vec<String>>,
+    /// Its recorded answers, where they are to be joined.
+    join: Option<Join>,
     weights: Option<Weights>,
     pricing: Pricing,
     in_flight: u32,

@@ -3,22 +3,42 @@
 use std::sync::Arc;
 
 use crate::commands::cases::{Ask, Cases, Keeps};
+use crate::commands::plan::found::{Found, Prompts};
+use crate::commands::plan::trial::Trial;
 use crate::commands::plan::{Asking, Draft, Work};
 use crate::dataset::{Dataset, Scan};
 use crate::suite::{self, Filter, Prompt, Suite, at};
 use crate::types::{Fault, Params, Place, Row, Sample};
 use crate::util::{field, text};
 
+/// How the golden set is read.
+pub(super) struct Reading<'a> {
+    /// Only so many samples.
+    pub limit: Option<u64>,
+    /// What of the samples is kept.
+    pub keeps: Keeps,
+    /// What targets are tried on; `None` when they are not.
+    pub trial: Option<Trial<'a>>,
+}
+
+/// The golden set once it is read.
+pub(super) struct Golden {
+    pub dataset: Dataset,
+    pub scan: Scan,
+    pub cases: Cases,
+    pub found: Found,
+}
+
 impl Work<'_> {
     /// Reads the golden set: checks every row, renders every prompt, keeps what scoring needs.
     pub(super) fn dataset(
         &mut self,
         suite: &Suite,
-        limit: Option<u64>,
         asking: &Arc<Asking>,
         drafts: &[Draft],
-        kept: Keeps,
-    ) -> Option<(Dataset, Scan, Cases)> {
+        reading: Reading<'_>,
+    ) -> Option<Golden> {
+        let Reading { limit, keeps: kept, mut trial } = reading;
         // What could not be read of the suite has been said; a stand-in for it says nothing.
         let is_sure = |key| self.document.is_sure(&at!["dataset", key]);
         if suite.dataset.path.0.is_empty() || !["path", "select"].into_iter().all(is_sure) {
@@ -52,10 +72,21 @@ impl Work<'_> {
             .filter(|draft| draft.dialect.as_ref().is_some_and(|dialect| dialect.may_lose()))
             .map(|draft| (draft, Arc::new(draft.spec.params.clone())))
             .collect();
-        let add = |sample: &Sample, cases: Option<&mut Cases>| -> Result<(), String> {
+        let limits = [select.and_then(|select| select.limit), limit];
+        let used =
+            limits.into_iter().flatten().min().map_or(usize::MAX, |least| usize::try_from(least).unwrap_or(usize::MAX));
+        let mut prompts = Prompts::default();
+        let mut add = |sample: &Sample, cases: Option<&mut Cases>| -> Result<(), String> {
             let asked = asking.ask(&sample.row)?;
             if let Some(cases) = cases {
                 cases.push(sample, || asking.digest(&asked));
+                if cases.len() <= used {
+                    prompts.add(sample, &asked, asking);
+                    if let Some(trial) = &mut trial {
+                        trial.add(sample);
+                    }
+                    drafts.iter().filter_map(|draft| draft.join.as_ref()).for_each(|join| join.note(sample));
+                }
                 for (draft, params) in &services {
                     draft.note_losses(asking, &asked, &sample.row, params);
                 }
@@ -101,7 +132,8 @@ impl Work<'_> {
         }
         cases.truncate(usize::try_from(scan.samples).ok()?);
         self.unknown_names(asking, filter.as_ref(), drafts, &scan.fields);
-        Some((dataset, scan, cases))
+        let found = self.weigh(suite, (asking, drafts), (trial, prompts), &scan.fields);
+        Some(Golden { dataset, scan, cases, found })
     }
 
     /// Says which variables of templates and expressions no row has; gives their names.

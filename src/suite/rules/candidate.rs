@@ -9,7 +9,7 @@ use crate::suite::rules::{Rules, is_variable, shown};
 use crate::suite::spec::{
     CandidateSpec, CommandSpec, LocalSpec, ProviderSpec, RecordedSpec, ScriptedSpec, ServiceSpec,
 };
-use crate::suite::values::HumanDuration;
+use crate::suite::values::{HumanDuration, JoinField};
 use crate::types::{Params, Price, PriceFault};
 use crate::util::text;
 
@@ -182,8 +182,17 @@ impl Rules<'_> {
 
     fn recorded(&mut self, index: usize, spec: &RecordedSpec) {
         self.path(&at!["candidates", index, "recorded", "path"], &spec.path);
+        if let Some(JoinField { answer, sample }) = &spec.on {
+            let on = at!["candidates", index, "recorded", "on"];
+            if answer == sample {
+                self.path(&on, answer);
+            } else {
+                for (key, field) in [("answer", answer), ("sample", sample)] {
+                    self.path(&[&on[..], &at![key]].concat(), field);
+                }
+            }
+        }
         let fields = [
-            ("on", &spec.on),
             ("text", &spec.text),
             ("tool_calls", &spec.tool_calls),
             ("usage", &spec.usage),

@@ -1,8 +1,10 @@
 //! `evalctl check`: everything that can be wrong, without a request.
 
-use std::fmt::Write as _;
+mod found;
+mod lines;
 
 use crate::cli::CheckArgs;
+use crate::commands::check::lines::entry;
 use crate::commands::exit::CommandError;
 use crate::commands::plan::{self, Options, Planned};
 use crate::commands::{World, estimate, pricing, print, source, weights};
@@ -32,63 +34,45 @@ pub fn check(args: &CheckArgs, world: &mut World<'_>) -> Result<u8, CommandError
     let estimates = estimate::of(&plan).map_err(Faults::from)?;
     let mut out = String::new();
     let samples = plan.cases.len() as u64;
-    line(&mut out, &format!("{}: nothing is wrong with it", visible(&args.suite.display().to_string())));
+    out.push_str(&format!("{}: no problems found\n", visible(&args.suite.display().to_string())));
     let repeats = plan.suite.repeats;
-    line(
-        &mut out,
-        &format!(
-            "  samples     {samples}{}",
-            if repeats > 1 { format!(" × {repeats} repeats") } else { String::new() }
-        ),
-    );
+    let repeated = if repeats > 1 { format!(" × {repeats} repeats") } else { String::new() };
+    entry(&mut out, "  samples", &format!("{samples}{repeated}"));
+    let mut joins = plan.found.joins.iter();
     for ((candidate, spec), estimate) in plan.candidates.iter().zip(&plan.suite.candidates).zip(&estimates) {
         let role = if plan.suite.baseline.as_deref() == Some(&*candidate.id) { " (baseline)" } else { "" };
         let tasks = samples * u64::from(repeats);
-        line(
-            &mut out,
-            &format!(
-                "  candidate   {}{role}: {}, {tasks} requests",
-                visible(&candidate.id),
-                visible(&candidate.provider)
-            ),
-        );
-        line(&mut out, &format!("    price     {}", visible(&pricing::in_words(&candidate.pricing))));
+        let (id, provider) = (visible(&candidate.id), visible(&candidate.provider));
+        entry(&mut out, "  candidate", &format!("{id}{role}: {provider}, {tasks} requests"));
+        if let Some(Some(facts)) = joins.next() {
+            found::join(&mut out, facts);
+        }
+        entry(&mut out, "    price", &visible(&pricing::in_words(&candidate.pricing)));
         if let Some(estimate) = estimate {
-            line(&mut out, &format!("    estimate  {}", estimate.in_words()));
+            entry(&mut out, "    estimate", &estimate.in_words());
         }
         if let Some(words) = structured(candidate, spec, plan.suite.output.is_some()) {
-            line(&mut out, &format!("    schema    {words}"));
+            entry(&mut out, "    schema", &words);
         }
         for loss in &candidate.losses {
-            line(&mut out, &format!("    cannot be told: {}", visible(loss)));
+            entry(&mut out, "    note", &format!("not expressible: {}", visible(loss)));
         }
     }
-    let targets = plan.cases.targets.iter().filter(|target| target.is_none()).count();
-    if targets > 0 {
-        line(
-            &mut out,
-            &format!("  note        {targets} samples have no target: scorers that need one leave them unscored"),
-        );
-    }
+    found::found(&mut out, &plan.found);
     for (index, spec) in plan.suite.gates.iter().enumerate() {
         let words = gate::in_words(spec, plan.suite.baseline.as_deref());
-        line(&mut out, &format!("  gate {:<6} {}", index + 1, visible(&words)));
+        entry(&mut out, &format!("  gate {}", index + 1), &visible(&words));
         if let Some(power) = power(Bar::of(spec), plan.metrics.iter().any(|metric| metric.name == spec.metric), samples)
         {
             for part in power {
-                line(&mut out, &format!("              {part}"));
+                entry(&mut out, "", &part);
             }
         }
     }
     if plan.suite.gates.is_empty() {
-        line(&mut out, "  gates       none: the run will be a measurement");
+        entry(&mut out, "  gates", "none: the run will be a measurement");
     }
     print(world, out.as_bytes())
-}
-
-fn line(out: &mut String, text: &str) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(out, "{text}");
 }
 
 fn ability_of(structured: Structured) -> Ability {
