@@ -618,6 +618,9 @@ impl Page {
             let reasons: Vec<String> =
                 failures.map(|failure| format!("{} {}", count(failure.count), words::failure(failure.kind))).collect();
             self.paragraph(" ", "   ", &format!("{} failed: {}", name(&candidate.id), reasons.join(", ")));
+            for example in words::examples(candidate, name, sentence) {
+                self.paragraph("   ", "     ", &example);
+            }
         }
     }
 
