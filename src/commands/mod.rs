@@ -14,6 +14,7 @@ mod pricing;
 mod probe;
 mod promote;
 mod questions;
+mod reach;
 mod reasons;
 mod replay;
 mod run;

@@ -32,3 +32,4 @@ mod serve;
 mod services;
 mod support;
 mod tls;
+mod unreachable;
