@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(name = "evalctl", version, arg_required_else_help = true, max_term_width = 100)]
 #[command(after_help = "\
 Exit codes: 0 gates pass (or no gates); 1 a gate fails; 2 bad usage or suite, nothing sent; 3 stopped early, results \
-partial; 4 inconclusive, more samples needed; 5 files could not be read or written; 6 internal fault.")]
+partial, or a service that cannot be reached; 4 inconclusive, or a candidate answered nothing; 5 files could not be read or written; 6 internal fault.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -98,10 +98,11 @@ pub struct RunArgs {
     /// Folder of the run [default: reports/SUITE/TIME]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Go on with the run in --out, or with the suite's latest: only what has no answer yet is asked
+    /// Go on with the run in --out, or with the suite's latest: only what has no answer yet is asked. Where there is none,
+    /// one begins
     #[arg(long, conflicts_with = "fresh")]
     pub resume: bool,
-    /// With --resume: ask again what has failed, too
+    /// With --resume: ask again what the service failed to answer, too
     #[arg(long, requires = "resume")]
     pub retry_failed: bool,
     /// Begin anew in --out although it holds a run; that one is kept beside it as DIR.1, DIR.2, …

@@ -17,6 +17,14 @@ pub enum CommandError {
         /// What to do.
         help: Option<String>,
     },
+    /// Services could not be reached before anything was sent.
+    #[error("error: {message}\n   = help: {help}")]
+    Unreachable {
+        /// Which, at what address, and why.
+        message: String,
+        /// What to do.
+        help: String,
+    },
     /// A run folder could not be read or written.
     #[error("error: {source}{}", .help.as_ref().map(|help| format!("\n   = help: {help}")).unwrap_or_default())]
     Store {
@@ -50,6 +58,8 @@ impl CommandError {
     pub fn exit_code(&self) -> u8 {
         match self {
             CommandError::Faults(_) | CommandError::Usage { .. } => 2,
+            // The command is right: it stopped early, and goes on when the service does.
+            CommandError::Unreachable { .. } => 3,
             CommandError::Store { source, .. } => match source {
                 StoreError::NoRun { .. } => 2,
                 StoreError::Io { .. } | StoreError::Format { .. } | StoreError::InUse { .. } => 5,

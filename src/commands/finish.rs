@@ -9,6 +9,7 @@ use crate::commands::marking::Marked;
 use crate::commands::note;
 use crate::commands::plan::{LOGGED, Plan, Planned};
 use crate::commands::pricing;
+use crate::commands::reasons::Examples;
 use crate::commands::weights::Weights as LocalWeights;
 use crate::frame::{RunFrame, Timekeeper};
 use crate::gate;
@@ -50,7 +51,12 @@ pub fn report(manifest: &Manifest, plan: &Plan, frame: &RunFrame, mut marked: Ma
         baseline: plan.suite.baseline.clone(),
         samples: plan.cases.len() as u64,
         scorers: plan.metrics.iter().map(|metric| metric.name.clone()).collect(),
-        answerers: plan.candidates.iter().map(|candidate| answerer(candidate, manifest)).collect(),
+        answerers: plan
+            .candidates
+            .iter()
+            .zip(std::mem::take(&mut marked.examples))
+            .map(|(candidate, examples)| answerer(candidate, manifest, examples))
+            .collect(),
         replay,
         notes: notes(manifest, plan, &summary, &marked),
     };
@@ -58,10 +64,10 @@ pub fn report(manifest: &Manifest, plan: &Plan, frame: &RunFrame, mut marked: Ma
     Finished { document, summary }
 }
 
-fn answerer(candidate: &Planned, manifest: &Manifest) -> Answerer {
+fn answerer(candidate: &Planned, manifest: &Manifest, examples: Examples) -> Answerer {
     let recorded = manifest.candidates.iter().find(|recorded| recorded.id == *candidate.id);
     let weights = recorded.and_then(|recorded| Weights::of_facts(recorded.weights.as_ref()?));
-    Answerer { provider: candidate.provider.clone(), pricing: candidate.pricing.clone(), weights }
+    Answerer { provider: candidate.provider.clone(), pricing: candidate.pricing.clone(), weights, examples }
 }
 
 /// Writes every file of the report into the run's folder.

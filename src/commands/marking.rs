@@ -7,6 +7,7 @@ use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use crate::commands::exit::CommandError;
 use crate::commands::plan::Plan;
+use crate::commands::reasons::{Examples, Outcomes};
 use crate::frame::{Builder, Facts, RunFrame, Seen, Timekeeper};
 use crate::scorer::Case;
 use crate::store::{
@@ -27,6 +28,8 @@ pub struct Marked {
     pub unreadable: u64,
     /// Of a replay, how each candidate's requests kept their times.
     pub keepers: Vec<Timekeeper>,
+    /// Of each candidate, an example of each reason for which tasks failed.
+    pub examples: Vec<Examples>,
 }
 
 /// Where a record belongs in the plan.
@@ -144,7 +147,9 @@ fn fill(
     let mut builder = Builder::new(layout);
     let planned = plan.cases.len() as u64 * u64::from(plan.suite.repeats);
     let keepers = plan.candidates.iter().map(|_| Timekeeper::new(planned)).collect();
-    let mut marked = Marked { keepers, ..Marked::default() };
+    let examples = vec![Examples::new(); plan.candidates.len()];
+    let mut marked = Marked { keepers, examples, ..Marked::default() };
+    let mut outcomes = Outcomes::new(plan);
     let positions = Positions::of(plan);
     let Some(mut reader) = RecordReader::open(folder)? else {
         return Ok((builder.finish(), marked));
@@ -186,9 +191,13 @@ fn fill(
                 if let Some(seen) = seen {
                     marked.keepers[position.candidate].put(seen);
                 }
+                if !facts.is_open {
+                    outcomes.note(position, facts.failure);
+                }
                 builder.put(position.sample, position.candidate, position.repeat, facts);
             }
         }
     }
+    marked.examples = outcomes.examples(folder, plan)?;
     Ok((builder.finish(), marked))
 }

@@ -14,6 +14,8 @@ mod pricing;
 mod probe;
 mod promote;
 mod questions;
+mod reach;
+mod reasons;
 mod replay;
 mod run;
 mod serve;

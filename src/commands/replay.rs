@@ -12,9 +12,10 @@ use serde_json::Value;
 use crate::cli::{Choice, ReplayArgs, RunArgs};
 use crate::commands::exit::CommandError;
 use crate::commands::plan::{self, LOGGED, Options, Plan};
+use crate::commands::reach::reach;
 use crate::commands::run::{
-    choose_folder, conclude, fleet, in_words, left_early, listen, manifest, progress_kind, rules, say, shown, spend,
-    unusable,
+    choose_folder, conclude, fleet, in_words, left_early, listen, manifest, progress_kind, rules, say, set_aside,
+    shown, spend, unusable,
 };
 use crate::commands::session::{self, Done, Ended};
 use crate::commands::signals::Signals;
@@ -97,6 +98,8 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
         return Err(CommandError::usage(what, "name another folder with `--out`"));
     }
     let path = choose_folder(&as_run, &plan, "keep it aside by `--fresh`, or name another folder")?;
+    reach(&plan, |_| true, "give the same command again", world)?;
+    set_aside(&as_run, &path)?;
     let folder = Folder::take(&path).map_err(unusable)?;
     let servers = weights::start(&mut plan, args.quiet, world).inspect_err(|_| folder.leave_if_empty())?;
     let (mut records, _) = RecordWriter::open(folder.path()).map_err(unusable)?;
@@ -117,10 +120,13 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
         CommandError::Store { source: StoreError::Io { doing: "write", path, source }, help }
     })?;
     signals.leave_with(left_early(&folder));
-    let is_broken = matches!(&ended, Ended::Stopped(Stop::Internal { .. }));
+    let mut is_broken = false;
     match ended {
         Ended::Done => {}
-        Ended::Stopped(why) => say(world, &format!("stopped: {}", in_words(&why))),
+        Ended::Stopped(stops) => {
+            is_broken = stops.iter().any(|stop| matches!(stop, Stop::Internal { .. }));
+            say(world, &in_words(&stops));
+        }
         Ended::Abandoned => {
             say(world, "left at once");
             return Ok(3);

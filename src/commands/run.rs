@@ -1,5 +1,6 @@
 //! `evalctl run`: a golden set to every candidate, and a verdict.
 
+use std::collections::HashSet;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,16 +13,18 @@ use crate::cli::{Form, RunArgs};
 use crate::commands::exit::CommandError;
 use crate::commands::marking::{self, Position, Positions};
 use crate::commands::plan::{self, Options, Pace, Plan};
+use crate::commands::reach::reach;
 use crate::commands::session::{self, Done, Ended};
 use crate::commands::signals::Signals;
 use crate::commands::{World, finish, promote, show, source, weights};
 use crate::engine::{Candidate, FailureBudget, Ledger, Rules, Stop};
 use crate::report::{Progress, ProgressKind, STOPPING, Spend};
 use crate::store::{
-    Folder, Identity, Manifest, RUN_FORMAT, RecordReader, RecordWriter, Session, StoreError, latest, new_folder,
+    Folder, Holds, Identity, Manifest, RUN_FORMAT, RecordReader, RecordWriter, Session, StoreError, latest, new_folder,
 };
 use crate::types::Sink;
 use crate::util::clock::{self, Clock};
+use crate::util::text::{shorten, visible};
 
 /// Bytes of records that are looked through at a time.
 const BLOCK: usize = 4 << 20;
@@ -42,12 +45,26 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
     promote::can(args.promote, &plan)?;
     let ways = "go on with it by `--resume`, keep it aside by `--fresh`, or name another folder";
     let path = choose_folder(args, &plan, ways)?;
+    let is_resumed = args.resume && Holds::of(&path) == Holds::Run;
+    if !is_resumed {
+        // Before the folder is made or another moved aside: the same command can be given again.
+        reach(&plan, |_| true, &format!("run again: {}", command(args, args.out.as_deref(), args.resume)), world)?;
+        set_aside(args, &path)?;
+    }
     let folder = Folder::take(&path).map_err(unusable)?;
+    // Another process may have begun it just now.
+    let is_resumed = args.resume && Holds::of(folder.path()) == Holds::Run;
     let servers = weights::start(&mut plan, args.quiet, world).inspect_err(|_| folder.leave_if_empty())?;
     // First of all the manifest: a run that is not ours to go on with stays as it is.
-    let stored = if args.resume { Some(resumable(folder.path(), &plan)?) } else { None };
-    let (mut records, healed) = RecordWriter::open(folder.path()).map_err(unusable)?;
+    let stored = if is_resumed { Some(resumable(folder.path(), &plan)?) } else { None };
     let mut manifest = manifest(args, &source.shown, &plan, stored);
+    let found = look_through(&folder, &plan, &manifest, args.retry_failed)?;
+    let resume = command(args, Some(folder.path()), true);
+    if is_resumed {
+        let total = plan.cases.len() as u64 * u64::from(plan.suite.repeats);
+        reach(&plan, |candidate| found.done.of(candidate) < total, &format!("go on with: {resume}"), world)?;
+    }
+    let (mut records, healed) = RecordWriter::open(folder.path()).map_err(unusable)?;
     if healed.torn_bytes > 0 {
         let text = format!("the last line of records.jsonl was torn ({} bytes) and was cut off", healed.torn_bytes);
         say(world, &format!("note: {text}; its task is asked again"));
@@ -55,15 +72,22 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
             session.notes.push(text);
         }
     }
-    let found = look_through(&folder, &plan, &manifest, args.retry_failed)?;
     manifest.write(folder.path()).map_err(unusable)?;
     if folder.path().parent() == Some(&plan::suite_folder(&plan.suite.name)) {
         folder.link_latest();
     }
-    let resume = resume_command(args, folder.path());
-    if args.resume {
+    if is_resumed {
         let ended: u64 = (0..plan.candidates.len()).map(|candidate| found.done.of(candidate)).sum();
         say(world, &format!("resuming {}: {ended} of {} tasks have ended", shown(folder.path()), plan.tasks()));
+    } else if args.resume {
+        say(
+            world,
+            &format!(
+                "there is no run of `{}` to resume yet: it begins in {}",
+                visible(&plan.suite.name),
+                shown(folder.path())
+            ),
+        );
     }
     let mut is_broken = false;
     if !found.done.is_all() {
@@ -76,10 +100,15 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
                 CommandError::Store { source: StoreError::Io { doing: "write", path, source }, help: Some(help) }
             })?;
         signals.leave_with(left_early(&folder));
-        is_broken = matches!(&ended, Ended::Stopped(Stop::Internal { .. }));
         match ended {
             Ended::Done => {}
-            Ended::Stopped(why) => say(world, &format!("stopped: {}\ngo on with: {resume}", in_words(&why))),
+            Ended::Stopped(stops) => {
+                is_broken = stops.iter().any(|stop| matches!(stop, Stop::Internal { .. }));
+                // What a service has refused so often is not asked again unless somebody says so.
+                let is_refused = stops.iter().any(|stop| matches!(stop, Stop::Failures { .. }));
+                let retry = if is_refused && !args.retry_failed { " --retry-failed" } else { "" };
+                say(world, &format!("{}\ngo on with: {resume}{retry}", in_words(&stops)));
+            }
             Ended::Abandoned => {
                 say(world, &format!("left at once; go on with: {resume}"));
                 return Ok(3);
@@ -135,51 +164,49 @@ pub(super) fn conclude(
     Ok(code)
 }
 
-/// The run's folder: the one named, the latest one to go on with, or a new one.
+/// The run's folder: the one named, the latest one to go on with, or a new one. Nothing is made or moved yet.
 /// `ways` are those out of a folder that holds a run already.
 pub(super) fn choose_folder(args: &RunArgs, plan: &Plan, ways: &str) -> Result<PathBuf, CommandError> {
     let parent = plan::suite_folder(&plan.suite.name);
     let Some(out) = &args.out else {
-        if !args.resume {
-            return Ok(new_folder(&parent, clock::wall()));
-        }
-        return latest(&parent).ok_or_else(|| {
-            CommandError::usage(
-                format!("there is no run of `{}` to resume below `{}`", plan.suite.name, parent.display()),
-                "leave out `--resume`, or name the run's folder with `--out`",
-            )
-        });
+        let begun = if args.resume { latest(&parent) } else { None };
+        return Ok(begun.unwrap_or_else(|| new_folder(&parent, clock::wall())));
     };
     if out.exists() && !out.is_dir() {
         let message = format!("`{}` is a file, and a run needs a folder", shown(out));
         return Err(CommandError::usage(message, "name another folder with `--out`"));
     }
-    let holds_run = out.join("manifest.json").exists();
-    if args.resume && !holds_run {
-        return Err(CommandError::usage(
-            format!("`{}` holds no run to resume", shown(out)),
-            "leave out `--resume`, or name another folder",
-        ));
+    match Holds::of(out) {
+        Holds::Run if !args.resume && !args.fresh => {
+            Err(CommandError::usage(format!("`{}` holds a run already", shown(out)), ways))
+        }
+        Holds::Other(_) if out.join("records.jsonl").metadata().is_ok_and(|facts| facts.len() > 0) => {
+            Err(CommandError::usage(
+                format!("`{}` holds a `records.jsonl` that belongs to no run", shown(out)),
+                "name another folder with `--out`",
+            ))
+        }
+        Holds::Other(name) if args.resume => Err(CommandError::usage(
+            format!("`{}` holds no run to resume, but other files, such as `{}`", shown(out), visible(&name)),
+            "name the folder of a run, or one that is empty or not there to begin one",
+        )),
+        Holds::Nothing | Holds::Run | Holds::Other(_) => Ok(out.clone()),
     }
-    if holds_run && args.fresh {
-        let number = (1..).find(|number| !numbered(out, *number).exists()).unwrap_or(1);
-        let kept = numbered(out, number);
-        // Nobody may be writing to it.
-        let _held = Folder::take(out)?;
-        std::fs::rename(out, &kept).map_err(|error| {
-            let message = format!("could not move `{}` to `{}`: {error}", out.display(), kept.display());
-            CommandError::usage(message, "move it yourself, or name another folder with `--out`")
-        })?;
-    } else if holds_run && !args.resume {
-        return Err(CommandError::usage(format!("`{}` holds a run already", shown(out)), ways));
+}
+
+/// Moves aside the run that `--fresh` is not to go on with.
+pub(super) fn set_aside(args: &RunArgs, out: &Path) -> Result<(), CommandError> {
+    if !args.fresh || Holds::of(out) != Holds::Run {
+        return Ok(());
     }
-    if !holds_run && out.join("records.jsonl").metadata().is_ok_and(|facts| facts.len() > 0) {
-        return Err(CommandError::usage(
-            format!("`{}` holds a `records.jsonl` that belongs to no run", shown(out)),
-            "name another folder with `--out`",
-        ));
-    }
-    Ok(out.clone())
+    let number = (1..).find(|number| !numbered(out, *number).exists()).unwrap_or(1);
+    let kept = numbered(out, number);
+    // Nobody may be writing to it.
+    let _held = Folder::take(out)?;
+    std::fs::rename(out, &kept).map_err(|error| {
+        let message = format!("could not move `{}` to `{}`: {error}", out.display(), kept.display());
+        CommandError::usage(message, "move it yourself, or name another folder with `--out`")
+    })
 }
 
 /// The manifest of a run that is to be gone on with.
@@ -190,8 +217,8 @@ fn resumable(folder: &Path, plan: &Plan) -> Result<Manifest, CommandError> {
             format!(
                 "`{}` holds a run of the suite `{}`, and this suite is `{}`",
                 shown(folder),
-                crate::util::text::visible(&stored.suite),
-                crate::util::text::visible(&plan.suite.name)
+                visible(&stored.suite),
+                visible(&plan.suite.name)
             ),
             "resume it with its own suite, or name another folder with `--out`",
         ));
@@ -271,7 +298,8 @@ struct Found {
     spent: Decimal,
 }
 
-/// Reads the records of earlier sessions. A failure is a result too: it is asked again only when `retry_failed`.
+/// Reads the records of earlier sessions. A failure that the service gave is a result too: it is asked again only when
+/// `retry_failed`. What never reached the service is asked again in any case.
 fn look_through(folder: &Folder, plan: &Plan, manifest: &Manifest, retry_failed: bool) -> Result<Found, CommandError> {
     let mut found = Found {
         done: Done::none(plan),
@@ -281,36 +309,55 @@ fn look_through(folder: &Folder, plan: &Plan, manifest: &Manifest, retry_failed:
     };
     let Some(mut reader) = RecordReader::open(folder.path())? else { return Ok(found) };
     let positions = Positions::of(plan);
-    let mut failures = std::collections::HashMap::new();
+    let mut failures = HashSet::new();
     let mut block = Vec::new();
     while reader.block(BLOCK, &mut block)? {
         let lines: Vec<&[u8]> = block.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
-        let seen: Vec<(Option<Position>, bool, Duration, Decimal, bool)> = lines
+        let seen: Vec<(Option<Position>, State, Duration, Decimal)> = lines
             .into_par_iter()
             .filter_map(|line| {
                 let record = RecordReader::parse(line)?;
                 let end = record.timing.as_ref().map_or(Duration::ZERO, |timing| timing.sent + timing.done);
-                Some((positions.find(&record), record.outcome.is_ok(), end, cost_of(&record, manifest), record.is_open))
+                let position = positions.find(&record).filter(|_| !record.is_open);
+                Some((position, State::of(&record, retry_failed), end, cost_of(&record, manifest)))
             })
             .collect();
-        for (position, is_answered, end, cost, is_open) in seen {
+        for (position, state, end, cost) in seen {
             found.spent = found.spent.checked_add(cost).unwrap_or(Decimal::MAX);
             found.clock_base = found.clock_base.max(end);
-            let Some(Position { sample, candidate, repeat }) = position.filter(|_| !is_open) else { continue };
-            if is_answered {
-                failures.remove(&(sample, candidate, repeat));
+            let Some(Position { sample, candidate, repeat }) = position else { continue };
+            if state == State::Failed {
+                failures.insert((sample, candidate, repeat));
             } else {
-                failures.insert((sample, candidate, repeat), ());
+                failures.remove(&(sample, candidate, repeat));
             }
-            found.done.set(sample, candidate, repeat, is_answered || !retry_failed);
+            found.done.set(sample, candidate, repeat, state != State::Open);
         }
     }
-    if !retry_failed {
-        for (_, candidate, _) in failures.into_keys() {
-            found.failed[candidate] += 1;
-        }
+    for (_, candidate, _) in failures {
+        found.failed[candidate] += 1;
     }
     Ok(found)
+}
+
+/// What a stored record leaves to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Answered,
+    /// It failed, and stays so.
+    Failed,
+    /// It is asked again.
+    Open,
+}
+
+impl State {
+    fn of(record: &crate::types::Record, retry_failed: bool) -> State {
+        match &record.outcome {
+            Ok(_) => State::Answered,
+            Err(failure) if retry_failed || !failure.has_reached_service() => State::Open,
+            Err(_) => State::Failed,
+        }
+    }
 }
 
 /// What a stored record took of the run's money. Candidates are priced by the manifest: it knows those, too, that this
@@ -389,15 +436,25 @@ pub(super) fn progress_kind(args: &RunArgs) -> ProgressKind {
     }
 }
 
-pub(super) fn in_words(why: &Stop) -> String {
-    match why {
+/// Why a session stopped early, a line for each reason.
+pub(super) fn in_words(stops: &[Stop]) -> String {
+    stops.iter().map(|stop| format!("stopped: {}", why(stop))).collect::<Vec<_>>().join("\n")
+}
+
+fn why(stop: &Stop) -> String {
+    match stop {
         Stop::Asked => "as asked".to_owned(),
         Stop::Deadline { after } => format!("the deadline of {} has passed", humantime::format_duration(*after)),
         Stop::Failures { candidate, failed, allowed, last } => format!(
             "`{}` has failed {failed} times, {allowed} were allowed; the last time: {}\n\
-             mend the cause, or raise `limits.max_failures`",
-            crate::util::text::visible(candidate),
-            crate::util::text::shorten(last, 300)
+             fix the cause, or raise `limits.max_failures`",
+            visible(candidate),
+            shorten(last, 300)
+        ),
+        Stop::Unreachable { candidate, last } => format!(
+            "`{}` cannot be reached any more, so nothing more was sent to it; {}",
+            visible(candidate),
+            shorten(last, 300)
         ),
         Stop::Money { cap, spent } => format!(
             "the next request could cost more than is left of `limits.max_usd`: ${spent} of ${cap} is spent\n\
@@ -409,16 +466,22 @@ pub(super) fn in_words(why: &Stop) -> String {
 }
 
 pub(super) fn shown(path: &Path) -> String {
-    crate::util::text::visible(&path.display().to_string()).into_owned()
+    visible(&path.display().to_string()).into_owned()
 }
 
-fn resume_command(args: &RunArgs, folder: &Path) -> String {
+/// The command line of this run, for who goes on with it.
+fn command(args: &RunArgs, folder: Option<&Path>, is_resumed: bool) -> String {
     let suite = quoted(&args.suite);
+    let out = folder.map(|folder| format!(" --out {}", quoted(folder))).unwrap_or_default();
+    let resume = if is_resumed { " --resume" } else { "" };
+    let fresh = if args.fresh && !is_resumed { " --fresh" } else { "" };
     let candidate = |id: &String| format!(" --candidate {}", quoted(Path::new(id)));
     let candidates: String = args.choice.candidates.iter().map(candidate).collect();
     let limit = args.choice.limit.map(|limit| format!(" --limit {limit}")).unwrap_or_default();
     let promote = if args.promote.is_some() { " --promote disagreements" } else { "" };
-    format!("evalctl run {suite} --out {} --resume{candidates}{limit}{promote}", quoted(folder))
+    // What was to be asked again and was not keeps the failure that it had before.
+    let retry = if args.retry_failed && is_resumed { " --retry-failed" } else { "" };
+    format!("evalctl run {suite}{out}{resume}{fresh}{candidates}{limit}{promote}{retry}")
 }
 
 /// As a shell takes it.

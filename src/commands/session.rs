@@ -23,18 +23,19 @@ const WAITING: usize = 1024;
 pub enum Ended {
     /// All tasks have ended.
     Done,
-    /// It was stopped early.
-    Stopped(Stop),
+    /// It was stopped early, or candidates were given up.
+    Stopped(Vec<Stop>),
     /// It was told twice to stop: leave at once.
     Abandoned,
 }
 
 impl Ended {
     /// By what the engine says; `None` when it was left at once.
-    fn of(ended: Option<Option<Stop>>) -> Ended {
+    fn of(ended: Option<Vec<Stop>>) -> Ended {
         match ended {
             None => Ended::Abandoned,
-            Some(why) => why.map_or(Ended::Done, Ended::Stopped),
+            Some(why) if why.is_empty() => Ended::Done,
+            Some(why) => Ended::Stopped(why),
         }
     }
 }

@@ -22,14 +22,16 @@ const QUEUED_PACKS: usize = 2;
 /// when it stops is finished; nothing new is sent and no retry begins. The events' receiver decides the pace: a slow
 /// one slows the engine, and a closed one stops it.
 ///
-/// Returns why it stopped early, if it did.
+/// A candidate whose service cannot be reached is given up, and the others go on.
+///
+/// Returns why it stopped early; nothing when it did not.
 pub async fn drive<T>(
     tasks: T,
     fleet: Vec<Candidate>,
     rules: Rules,
     events: mpsc::Sender<RunEvent>,
     stop: CancellationToken,
-) -> Option<Stop>
+) -> Vec<Stop>
 where
     T: Iterator<Item = Result<(usize, Task), String>> + Send + 'static,
 {
@@ -66,10 +68,10 @@ struct Queue {
 }
 
 impl Queue {
-    /// Hands the pack over; false when nobody takes tasks any more.
-    fn send(&mut self) -> bool {
+    /// Hands the pack over. When nobody takes tasks any more, it is dropped: the run stops, or this candidate was given up.
+    fn send(&mut self) {
         let pack = std::mem::replace(&mut self.pack, Vec::with_capacity(self.size));
-        self.sender.send_blocking(pack).is_ok()
+        let _ = self.sender.send_blocking(pack);
     }
 }
 
@@ -82,18 +84,17 @@ where
             Ok((candidate, task)) => {
                 let queue = &mut queues[candidate];
                 queue.pack.push(task);
-                if queue.pack.len() >= queue.size && !queue.send() {
-                    return;
+                if queue.pack.len() >= queue.size {
+                    queue.send();
                 }
             }
             Err(fault) => return shared.halt(Stop::Source { fault }),
         }
-    }
-    for queue in &mut queues {
-        if !queue.send() {
+        if queues.iter().all(|queue| queue.sender.is_closed()) {
             return;
         }
     }
+    queues.iter_mut().for_each(Queue::send);
 }
 
 /// What the slots of one candidate share.
@@ -118,7 +119,7 @@ impl Line {
         };
         tokio::select! {
             biased;
-            () = self.lane.shared.stop.cancelled() => None,
+            () = self.lane.stop.cancelled() => None,
             next = next => next,
         }
     }
@@ -134,4 +135,87 @@ async fn work(line: Arc<Line>) {
     }
     // Closing lets the feeder go, which else would wait for a place in a queue that nobody empties.
     line.queue.close();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::future::BoxFuture;
+    use futures_util::{FutureExt, StreamExt, stream};
+
+    use super::*;
+    use crate::engine::{FailureBudget, Rates, RetryRule};
+    use crate::provider::{Answer, Event, Outgoing, Provider, Refusal};
+    use crate::types::{Failure, Params, Request, TaskKey};
+    use crate::util::clock::Clock;
+    use crate::util::digest::Digest;
+    use crate::util::secret::Redactor;
+
+    /// Answers, or cannot be reached.
+    struct Service {
+        is_there: bool,
+    }
+
+    impl Provider for Service {
+        fn open<'a>(&'a self, _: &'a Outgoing<'a>) -> BoxFuture<'a, Result<Answer, Refusal>> {
+            let answer = if self.is_there {
+                Ok(Answer::new(stream::iter([Ok(Event::Text("x".to_owned()))]).boxed(), true))
+            } else {
+                Err(Failure::Connection { detail: "http://there: refused".to_owned() }.into())
+            };
+            async { answer }.boxed()
+        }
+    }
+
+    fn candidate(index: usize, is_there: bool) -> Candidate {
+        Candidate {
+            index,
+            id: index.to_string().into(),
+            provider: Arc::new(Service { is_there }),
+            timeout: Duration::from_secs(10),
+            retry: RetryRule::new(0),
+            in_flight: 2,
+            failures: FailureBudget::new(u64::MAX, 0),
+            rates: Rates::default(),
+            price: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn who_cannot_be_reached_is_given_up_and_the_others_go_on() {
+        let request = Arc::new(Request {
+            messages: Arc::new([]),
+            tools: None,
+            output_schema: None,
+            params: Arc::new(Params::default()),
+            row: Arc::default(),
+        });
+        let tasks = (0..600).map(move |n: usize| {
+            let (sample, candidate) = (n / 2, n % 2);
+            let key = TaskKey { sample: sample.to_string().into(), candidate: candidate.to_string().into(), repeat: 0 };
+            Ok((candidate, Task { key, digest: Digest::default(), request: Arc::clone(&request) }))
+        });
+        let fleet = vec![candidate(0, false), candidate(1, true)];
+        let redactor = Redactor::default();
+        let rules = Rules { seed: 0, deadline: None, clock: Clock::new(), redactor, ledger: None };
+        let (sender, mut events) = mpsc::channel(8);
+        let watched = async {
+            let (mut ended, mut said) = ([0, 0], 0);
+            while let Some(event) = events.recv().await {
+                match event {
+                    RunEvent::Recorded { candidate, .. } => ended[candidate] += 1,
+                    RunEvent::Unreachable { candidate: 0, why } if why.contains("http://there") => said += 1,
+                    RunEvent::Unreachable { .. } | RunEvent::Stopping => panic!("nothing else stops"),
+                    RunEvent::Tick => {}
+                }
+            }
+            (ended, said)
+        };
+        let driven = drive(tasks, fleet, rules, sender, CancellationToken::new());
+        let (stops, (ended, said)) = tokio::join!(driven, watched);
+        let last = "connection: http://there: refused".to_owned();
+        assert_eq!(stops, [Stop::Unreachable { candidate: "0".into(), last }]);
+        assert_eq!((ended, said), ([3, 300], 1), "three in a row are enough, and all of the other's are asked");
+    }
 }

@@ -12,6 +12,7 @@ mod limits;
 mod open;
 mod pacing;
 mod retry;
+mod vigil;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub use retry::{RetryRule, jitter};
 
 use crate::engine::ledger::Reserved;
 use crate::engine::limits::{Heard, Leave, Limiter};
+use crate::engine::vigil::{Patience, Vigil};
 use crate::price;
 use crate::provider::{Attempted, Outgoing, Provider, Refusal, collect};
 use crate::types::{Attempt, Failure, Price, Record, Request, RunEvent, Slot, Task, Unsent, Usage};
@@ -79,6 +81,13 @@ pub enum Stop {
         /// Failures that were allowed.
         allowed: u64,
         /// Why the last one failed.
+        last: String,
+    },
+    /// The service of a candidate could not be reached any more. The others went on.
+    Unreachable {
+        /// Its id.
+        candidate: Arc<str>,
+        /// Why the last request did not reach it, with the address.
         last: String,
     },
     /// The next request could have cost more than was left to spend.
@@ -160,14 +169,18 @@ struct Shared {
     rules: Rules,
     events: mpsc::Sender<RunEvent>,
     stop: CancellationToken,
+    /// Why the run stopped.
     why: Mutex<Option<Stop>>,
+    /// Candidates that were given up, and why.
+    gone: Mutex<Vec<Stop>>,
     /// Money that was set aside has been put right.
     settled: Notify,
 }
 
 impl Shared {
     fn new(rules: Rules, events: mpsc::Sender<RunEvent>, stop: CancellationToken) -> Arc<Shared> {
-        Arc::new(Shared { rules, events, stop, why: Mutex::new(None), settled: Notify::new() })
+        let (why, gone) = (Mutex::default(), Mutex::default());
+        Arc::new(Shared { rules, events, stop, why, gone, settled: Notify::new() })
     }
 
     /// Stops the run; the first reason is the one that is told.
@@ -176,10 +189,12 @@ impl Shared {
         self.stop.cancel();
     }
 
-    /// Why the run ended early, if it did.
-    fn ended(&self) -> Option<Stop> {
+    /// Why the run ended early: candidates that were given up, and what stopped all of them. Empty when it did not.
+    fn ended(&self) -> Vec<Stop> {
+        let mut stops = std::mem::take(&mut *self.gone.lock().unwrap_or_else(PoisonError::into_inner));
         let why = self.why.lock().unwrap_or_else(PoisonError::into_inner).take();
-        why.or_else(|| self.stop.is_cancelled().then_some(Stop::Asked))
+        stops.extend(why.or_else(|| self.stop.is_cancelled().then_some(Stop::Asked)));
+        stops
     }
 
     /// Sets aside what a request could cost. `None` when there is not enough left, which stops the run; and, of one that
@@ -236,6 +251,10 @@ struct Lane {
     candidate: Candidate,
     limits: Limits,
     shared: Arc<Shared>,
+    /// Whether its service can be reached.
+    vigil: Vigil,
+    /// Cancelled when the run stops or this candidate is given up.
+    stop: CancellationToken,
     /// Whether nothing is waited for: neither for a place nor for a rate nor for money.
     is_open: bool,
 }
@@ -244,7 +263,19 @@ impl Lane {
     fn new(candidate: Candidate, shared: Arc<Shared>, is_open: bool) -> Lane {
         let limiter = Limiter::new(candidate.in_flight, candidate.rates);
         let limits = Limits { limiter: Mutex::new(limiter), freed: Notify::new() };
-        Lane { candidate, limits, shared, is_open }
+        let vigil = Vigil::new(if is_open { Patience::OPEN } else { Patience::CLOSED });
+        let stop = shared.stop.child_token();
+        Lane { candidate, limits, shared, vigil, stop, is_open }
+    }
+
+    /// Sends nothing more to this candidate, whose service cannot be reached: `last` is why the last request could not.
+    async fn give_up(&self, last: String) {
+        let why = last.clone();
+        let stop = Stop::Unreachable { candidate: Arc::clone(&self.candidate.id), last };
+        self.shared.gone.lock().unwrap_or_else(PoisonError::into_inner).push(stop);
+        self.stop.cancel();
+        // That nobody hears it is said where records are handed on.
+        let _ = self.shared.events.send(RunEvent::Unreachable { candidate: self.candidate.index, why }).await;
     }
 
     /// Waits for limits and money; `None` when there is no money to wait for.
@@ -344,7 +375,7 @@ struct Job {
 
 /// Sends one task until it is answered or given up, and hands on its record.
 async fn carry_out(lane: &Lane, job: Job) {
-    let Lane { candidate, limits, shared, .. } = lane;
+    let Lane { candidate, limits, shared, stop, vigil, .. } = lane;
     let clock = shared.rules.clock;
     let task = &job.task;
     let tokens = task.request.tokens_at_most();
@@ -356,11 +387,11 @@ async fn carry_out(lane: &Lane, job: Job) {
         // Waiting for money and for limits is no part of any attempt's time.
         let reserved = tokio::select! {
             biased;
-            () = shared.stop.cancelled() => None,
+            () = stop.cancelled() => None,
             reserved = lane.leave(&task.request, tokens) => reserved,
         };
         let Some(reserved) = reserved else {
-            if lane.is_open && !shared.stop.is_cancelled() {
+            if lane.is_open && !stop.is_cancelled() {
                 return match retried.pop() {
                     None => unsent(lane, job, Unsent::Budget).await,
                     // There is no money to try it again: then it has failed.
@@ -375,6 +406,11 @@ async fn carry_out(lane: &Lane, job: Job) {
             limits.heard(tokens, &attempted, clock);
         }
         held += shared.settle(candidate, reserved, &attempted);
+        let has_reached =
+            attempted.outcome.as_ref().map_or_else(|refusal| refusal.failure.has_reached_service(), |_| true);
+        if has_reached {
+            vigil.heard();
+        }
         let outcome = match attempted.outcome {
             Ok(response) => Ok(response),
             Err(refusal) => {
@@ -385,14 +421,23 @@ async fn carry_out(lane: &Lane, job: Job) {
                     retried.push(Attempt { sent: attempted.sent, took: attempted.took, failure });
                     tokio::select! {
                         // Nothing was answered: the task counts as not done, and a resumed run begins it anew.
-                        () = shared.stop.cancelled() => return given_up(lane, job, retried, held).await,
+                        () = stop.cancelled() => return given_up(lane, job, retried, held).await,
                         () = tokio::time::sleep(wait) => continue,
                     }
                 }
                 Err(refusal.failure)
             }
         };
+        if !has_reached && vigil.is_given_up() {
+            // Another task has said so: this one was under way, and is asked again like those that were not sent.
+            return given_up(lane, job, retried, held).await;
+        }
         if let Err(failure) = &outcome
+            && !has_reached
+            && vigil.missed()
+        {
+            lane.give_up(failure.to_string()).await;
+        } else if let Err(failure) = &outcome
             && candidate.failures.spend()
         {
             shared.halt(Stop::Failures {

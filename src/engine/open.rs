@@ -124,7 +124,7 @@ impl Health {
 /// Sends the tasks of each candidate at their times until they end or `stop` is cancelled; then what is in flight is
 /// finished and nothing new is sent. Tasks must come in the order of their times.
 ///
-/// Returns why it stopped early, if it did, and how the program fared for each candidate, by its index.
+/// Returns why it stopped early (nothing when it did not), and how the program fared for each candidate, by its index.
 pub async fn keep_time<T>(
     lanes: Vec<(Candidate, T)>,
     host: Host,
@@ -132,7 +132,7 @@ pub async fn keep_time<T>(
     rules: Rules,
     events: mpsc::Sender<RunEvent>,
     stop: CancellationToken,
-) -> (Option<Stop>, Vec<(usize, Health)>)
+) -> (Vec<Stop>, Vec<(usize, Health)>)
 where
     T: Iterator<Item = Result<Timed, String>> + Send + 'static,
 {
@@ -240,7 +240,7 @@ async fn schedule(
     let mut beside = JoinSet::new();
     beside.spawn(pulse(lane.shared.rules.clock, seen));
     let clock = lane.shared.rules.clock;
-    let stop = lane.shared.stop.clone();
+    let stop = lane.stop.clone();
     let pool = how.max_in_flight.map(|places| Arc::new(Semaphore::new(places)));
     let mut flights = JoinSet::new();
     let mut conversations = Conversations::default();
@@ -315,7 +315,7 @@ async fn fly(lane: Arc<Lane>, mut job: Job, how: Punctuality, pool: Option<Arc<S
     if let Some((before, think)) = before {
         tokio::select! {
             biased;
-            () = lane.shared.stop.cancelled() => return,
+            () = lane.stop.cancelled() => return,
             end = before.ended() => {
                 // Not before its time, and not sooner after the last answer than in the log.
                 let earliest = end + think;
@@ -327,7 +327,7 @@ async fn fly(lane: Arc<Lane>, mut job: Job, how: Punctuality, pool: Option<Arc<S
         }
         tokio::select! {
             biased;
-            () = lane.shared.stop.cancelled() => return,
+            () = lane.stop.cancelled() => return,
             () = until(job.due.unwrap_or_default(), clock) => {}
         }
     }
@@ -339,7 +339,7 @@ async fn fly(lane: Arc<Lane>, mut job: Job, how: Punctuality, pool: Option<Arc<S
         },
         (Some(pool), OnFull::Wait) => tokio::select! {
             biased;
-            () = lane.shared.stop.cancelled() => return,
+            () = lane.stop.cancelled() => return,
             place = pool.acquire_owned() => place.ok(),
         },
     };

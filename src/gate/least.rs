@@ -18,6 +18,8 @@ pub enum Judged {
     Quantile(f64),
     /// A mean without bounds.
     Mean,
+    /// An exact share of the answers there are.
+    Count,
 }
 
 /// With how many samples a gate can pass.
@@ -37,6 +39,7 @@ pub enum Least {
 pub fn least(bar: Bar, metric: &str, judged: Judged, at_hand: &[Cell], repeats: u64, confidence: f64) -> Least {
     let lower_is_better = is_lower_better(metric);
     match (bar, judged) {
+        (_, Judged::Count) => Least::Samples(1),
         (Bar::AtLeast(floor), Judged::Share | Judged::Graded) if !lower_is_better => of_floor(floor, at_hand, repeats, judged, confidence),
         (Bar::AtMost(ceiling), Judged::Share | Judged::Graded) => of_floor(1.0 - ceiling, at_hand, repeats, judged, confidence),
         (Bar::AtMost(ceiling) | Bar::AtMostRatio(ceiling), _) if ceiling <= 0.0 => {
@@ -67,7 +70,7 @@ fn of_floor(floor: f64, at_hand: &[Cell], repeats: u64, judged: Judged, confiden
     let passes = |cells: &[Cell]| match judged {
         // Of n marks of 1 the lower end is the (α/2)th part to the power of 1/n, as for Clopper and Pearson.
         Judged::Graded => units(cells) * floor.ln() <= ((1.0 - confidence) / 2.0).ln(),
-        Judged::Share | Judged::Quantile(_) | Judged::Mean => {
+        Judged::Share | Judged::Quantile(_) | Judged::Mean | Judged::Count => {
             stats::clustered_wilson(cells, confidence).is_some_and(|interval| interval.lower >= floor)
         }
     };
@@ -81,7 +84,7 @@ fn of_margin(margin: f64, at_hand: &[Cell], repeats: u64, judged: Judged) -> Lea
     let confidence = 1.0 - 2.0 * ALPHA;
     let passes = |cells: &[Cell]| match judged {
         Judged::Graded => units(cells) * (1.0 - margin).ln() <= ALPHA.ln(),
-        Judged::Share | Judged::Quantile(_) | Judged::Mean => {
+        Judged::Share | Judged::Quantile(_) | Judged::Mean | Judged::Count => {
             stats::clustered_tango(cells, confidence).is_some_and(|interval| interval.lower > -margin)
         }
     };

@@ -14,8 +14,9 @@ use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION,
     RETRY_AFTER,
 };
-use reqwest::{Client, Method, Response, StatusCode, Url, redirect, retry};
+use reqwest::{Client, ClientBuilder, Method, Response, StatusCode, Url, redirect, retry};
 
+use crate::provider::reach::{ConnectOnly, is_reached};
 use crate::provider::sse::Frame;
 use crate::provider::{
     Answer, Decode, Dialect, Event, Frames, Framing, Hint, Outgoing, Provider, Refusal, Signer, filtered,
@@ -60,20 +61,30 @@ struct Reach {
     is_tls: bool,
 }
 
+impl Reach {
+    fn of(url: &Url) -> Reach {
+        Reach { is_loopback: is_loopback_host(url), is_tls: url.scheme() == "https" }
+    }
+}
+
 impl Http {
     fn client(&self, url: &Url) -> Result<Client, String> {
-        let reach = Reach { is_loopback: is_loopback_host(url), is_tls: url.scheme() == "https" };
+        let reach = Reach::of(url);
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&reach) {
             return Ok(client.clone());
         }
-        let client = build(reach).map_err(|error| format!("could not set up connections: {}", causes(&error)))?;
+        let client = build(reach).build().map_err(|error| no_setup(&error))?;
         clients.insert(reach, client.clone());
         Ok(client)
     }
 }
 
-fn build(reach: Reach) -> reqwest::Result<Client> {
+fn no_setup(error: &reqwest::Error) -> String {
+    format!("could not set up connections: {}", causes(error))
+}
+
+fn build(reach: Reach) -> ClientBuilder {
     // Another part of the process may have installed it before; it is the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()
@@ -95,7 +106,7 @@ fn build(reach: Reach) -> reqwest::Result<Client> {
     if !reach.is_tls {
         builder = builder.tls_certs_only([]);
     }
-    builder.build()
+    builder
 }
 
 /// Whether an address is this machine's own: `localhost`, 127.0.0.0/8 or ::1. Such a server needs no key.
@@ -190,7 +201,8 @@ impl HttpProvider {
         *call.body_mut() = Some(body.clone().into());
         let mut response = match self.client.execute(call).await {
             Ok(response) => response,
-            Err(error) => return Err(connection(error).into()),
+            Err(error) if error.is_connect() => return Err(self.unconnected(&error, CONNECT_WITHIN).into()),
+            Err(error) => return Err(lost(error).into()),
         };
         if !response.status().is_success() {
             return self.refused(response).await;
@@ -222,6 +234,29 @@ impl HttpProvider {
         })
     }
 
+    /// Connects as for a request: through the same proxy, with the same certificates. The connection is closed unused.
+    async fn connect(&self, within: Duration) -> Result<(), Failure> {
+        let client = build(Reach::of(&self.url)).connect_timeout(within).connector_layer(ConnectOnly).build();
+        let client = client.map_err(|error| Failure::Connection { detail: no_setup(&error) })?;
+        match client.execute(reqwest::Request::new(Method::GET, self.url.clone())).await {
+            Err(error) if !is_reached(&error) => Err(self.unconnected(&error, within)),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Why there is no connection, with the address. Of the address only what is connected to: a query may hold a key.
+    fn unconnected(&self, error: &reqwest::Error, within: Duration) -> Failure {
+        let address = self.url.origin().ascii_serialization();
+        let detail = if error.is_timeout() {
+            format!("{address}: no connection within {}", humantime::format_duration(within))
+        } else {
+            // The two errors around it say only that it was a request, and that it was connecting.
+            let cause = std::error::Error::source(error).and_then(std::error::Error::source);
+            format!("{address}: {}", cause.map_or_else(|| "no connection".to_owned(), causes))
+        };
+        Failure::Connection { detail }
+    }
+
     /// Reads the beginning of a stream, or all of an answer that comes in one piece. Which it is, the service decides:
     /// some do not stream though asked to, and some do not name the kind of what they stream.
     async fn begun(&self, response: &mut Response) -> Result<Begun, Failure> {
@@ -240,7 +275,7 @@ impl HttpProvider {
         if response.content_length().is_some_and(|length| length > MAX_BODY as u64) {
             return Err(too_long());
         }
-        let first = next(response).await.map_err(connection)?.unwrap_or_default();
+        let first = next(response).await.map_err(lost)?.unwrap_or_default();
         if self.dialect.framing() == Framing::Events && self.dialect.manner().is_streamed && looks_streamed(&first) {
             return Ok(Begun::Stream(first));
         }
@@ -294,6 +329,10 @@ impl Provider for HttpProvider {
 
     fn open<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> BoxFuture<'a, Result<Answer, Refusal>> {
         self.send(outgoing).boxed()
+    }
+
+    fn reach(&self, within: Duration) -> BoxFuture<'_, Result<(), Failure>> {
+        self.connect(within).boxed()
     }
 }
 
@@ -436,7 +475,7 @@ impl Streamed {
         // An answer that had said why it stopped is complete, however the connection ends.
         let failure = self.decoder.end().err()?;
         Some(match (error, failure) {
-            (Some(error), _) => connection(error),
+            (Some(error), _) => lost(error),
             (None, Failure::Lost { detail }) => Failure::Lost { detail: format!("{detail}{place}") },
             (None, failure) => failure,
         })
@@ -492,14 +531,8 @@ fn too_long() -> Failure {
     Failure::Protocol { detail: format!("the answer is longer than {} MiB", MAX_BODY >> 20) }
 }
 
-fn connection(error: reqwest::Error) -> Failure {
-    let error = error.without_url();
-    if !error.is_connect() {
-        return Failure::Lost { detail: causes(&error) };
-    }
-    let within = humantime::format_duration(CONNECT_WITHIN);
-    let detail = if error.is_timeout() { format!("none within {within}") } else { causes(&error) };
-    Failure::Connection { detail }
+fn lost(error: reqwest::Error) -> Failure {
+    Failure::Lost { detail: causes(&error.without_url()) }
 }
 
 fn text_of(bytes: &[u8]) -> String {

@@ -20,6 +20,7 @@ mod openai_chat;
 mod openai_responses;
 mod plain;
 pub mod presets;
+mod reach;
 mod recorded;
 mod sagemaker;
 mod scripted;
@@ -32,9 +33,9 @@ mod wire;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
 use rust_decimal::Decimal;
 
 use crate::suite::spec::Structured;
@@ -159,6 +160,16 @@ pub trait Provider: Send + Sync {
 
     /// Sends a request. The future ends when the answer has begun; the stream gives the rest.
     fn open<'a>(&'a self, outgoing: &'a Outgoing<'a>) -> BoxFuture<'a, Result<Answer, Refusal>>;
+
+    /// Connects to the service without sending it a request: nothing is paid, and nothing is left behind. Whatever answers
+    /// on this machine has nothing to connect to and is always reached.
+    ///
+    /// # Errors
+    /// [`Failure::Connection`] with the address and the reason when there is no connection `within` this time.
+    fn reach(&self, within: Duration) -> BoxFuture<'_, Result<(), Failure>> {
+        let _ = within;
+        async { Ok(()) }.boxed()
+    }
 
     /// Whether the times that `collect` measures are the model's; false for recorded answers.
     fn is_live(&self) -> bool {
@@ -487,7 +498,7 @@ impl Gathered {
 mod tests {
     use std::sync::Arc;
 
-    use futures_util::{FutureExt, stream};
+    use futures_util::stream;
 
     use super::*;
     use crate::types::{Params, ToolCall};

@@ -1,10 +1,13 @@
 //! Figures and judgements to a [`Report`].
 
-use crate::gate::{self, Judgement, Verdict};
-use crate::report::{CandidateReport, ComparisonReport, FORMAT, GateReport, Note, Report, Weights};
-use crate::report::{answered, words};
+use std::collections::BTreeMap;
+
+use crate::gate::{self, Judgement};
+use crate::report::{
+    CandidateReport, ComparisonReport, FORMAT, FailureExample, GateReport, Note, Report, Weights, answered, silent, words,
+};
 use crate::suite::GateSpec;
-use crate::types::{OTHER_MODEL_RATE, Pricing, ReplayReport, Summary};
+use crate::types::{CandidateSummary, FailureKind, OTHER_MODEL_RATE, Pricing, ReplayReport, Summary};
 
 /// What a report says beside figures and judgements.
 #[derive(Debug, Clone)]
@@ -40,16 +43,26 @@ pub struct Answerer {
     pub pricing: Pricing,
     /// Its weights, when they are on this machine.
     pub weights: Option<Weights>,
+    /// An example of each reason for which tasks of it failed.
+    pub examples: BTreeMap<FailureKind, FailureExample>,
 }
 
 /// Puts the report together.
 pub fn build(front: Frontmatter, summary: &Summary, gates: &[GateSpec], judgements: &[Judgement]) -> Report {
-    let verdict_of = |id: &str| gate::worst(judgements.iter().filter(|j| j.candidate == id).map(|j| j.verdict));
+    // The log of a replay is its baseline; nobody was asked for it, and one without answers can still set the times.
+    let is_log = |id: &str| front.replay.is_some() && front.baseline.as_deref() == Some(id);
+    let is_silent = |candidate: &CandidateSummary| silent::is_silent(&candidate.counts) && !is_log(&candidate.id);
+    let has_gates = !gates.is_empty();
+    let verdict_of = |candidate: &CandidateSummary| {
+        let own = judgements.iter().filter(|judgement| judgement.candidate == candidate.id);
+        silent::worst(own.map(|judgement| judgement.verdict), has_gates, is_silent(candidate))
+    };
+    let answerers = front.answerers;
     let mut candidates: Vec<CandidateReport> = summary
         .candidates
         .iter()
-        .zip(front.answerers)
-        .map(|(candidate, answerer)| CandidateReport::of(candidate, answerer, verdict_of(&candidate.id)))
+        .zip(answerers)
+        .map(|(candidate, answerer)| CandidateReport::of(candidate, answerer, verdict_of(candidate)))
         .collect();
     if gates.iter().all(|gate| gate.metric != OTHER_MODEL_RATE) {
         // Of answers that name no model there is nothing to say, unless a gate asks.
@@ -59,7 +72,8 @@ pub fn build(front: Frontmatter, summary: &Summary, gates: &[GateSpec], judgemen
     }
     let gates = judgements.iter().map(|judgement| gate_report(judgement, gates, front.baseline.as_deref())).collect();
     let is_complete = summary.candidates.iter().all(|candidate| candidate.counts.dropped == 0);
-    let verdict = gate::worst(judgements.iter().map(|judgement| judgement.verdict));
+    let is_any_silent = summary.candidates.iter().any(is_silent);
+    let verdict = silent::worst(judgements.iter().map(|judgement| judgement.verdict), has_gates, is_any_silent);
     let mut notes = front.notes;
     notes.extend(candidates.iter().flat_map(answered::notes));
     notes.extend(notes_on(summary, front.replay.is_some()));
@@ -73,7 +87,7 @@ pub fn build(front: Frontmatter, summary: &Summary, gates: &[GateSpec], judgemen
         version: env!("CARGO_PKG_VERSION").to_owned(),
         is_complete,
         verdict,
-        exit_code: exit_code(is_complete, verdict),
+        exit_code: silent::exit_code(is_complete, verdict, is_any_silent),
         baseline: front.baseline,
         samples: front.samples,
         scorers: front.scorers,
@@ -81,16 +95,6 @@ pub fn build(front: Frontmatter, summary: &Summary, gates: &[GateSpec], judgemen
         comparisons: summary.comparisons.iter().map(ComparisonReport::of).collect(),
         gates,
         notes,
-    }
-}
-
-/// The exit code of a report: a partial one decides nothing.
-pub fn exit_code(is_complete: bool, verdict: Option<Verdict>) -> u8 {
-    match (is_complete, verdict) {
-        (false, _) => 3,
-        (true, None | Some(Verdict::Pass)) => 0,
-        (true, Some(Verdict::Fail)) => 1,
-        (true, Some(Verdict::Inconclusive)) => 4,
     }
 }
 
@@ -118,21 +122,17 @@ fn notes_on(summary: &Summary, is_replay: bool) -> Vec<Note> {
         if counts.failed > 0 {
             let kinds: Vec<String> =
                 candidate.failures.iter().map(|(kind, count)| format!("{count} {}", words::failure(*kind))).collect();
-            notes.push(Note {
-                kind: "failures".to_owned(),
-                text: format!(
-                    "`{}` failed on {} of {} tasks ({}); its marks are over the others",
-                    candidate.id,
-                    counts.failed,
-                    counts.tasks,
+            let (id, tasks) = (&candidate.id, counts.tasks);
+            let text = if silent::is_silent(&counts) {
+                format!("`{id}` answered none of its {tasks} tasks ({}): nothing can be said of it", kinds.join(", "))
+            } else {
+                let failed = counts.failed;
+                format!(
+                    "`{id}` failed on {failed} of {tasks} tasks ({}); its marks are over the others",
                     kinds.join(", ")
-                ),
-                advice: Some(if is_replay {
-                    "the reasons are in records.jsonl".to_owned()
-                } else {
-                    "the reasons are in records.jsonl; `run --resume --retry-failed` asks these again".to_owned()
-                }),
-            });
+                )
+            };
+            notes.push(Note { kind: "failures".to_owned(), text, advice: Some(ask_again(candidate, is_replay)) });
         }
         if counts.unscored > 0 {
             notes.push(Note {
@@ -146,4 +146,15 @@ fn notes_on(summary: &Summary, is_replay: bool) -> Vec<Note> {
         }
     }
     notes
+}
+
+/// What to do about failed tasks. What never reached the service is asked again by every resumed run.
+fn ask_again(candidate: &CandidateSummary, is_replay: bool) -> String {
+    let why = "an example of each reason stands under the tasks, all are in records.jsonl";
+    let is_unsent = candidate.failures.keys().all(|kind| *kind == FailureKind::Connection);
+    match (is_replay, is_unsent) {
+        (true, _) => why.to_owned(),
+        (false, true) => format!("{why}; `run --resume` asks these again"),
+        (false, false) => format!("{why}; `run --resume --retry-failed` asks these again"),
+    }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use crate::report::{Answerer, CandidateReport, ComparisonReport, FORMAT, GateReport, Note, Report, Verdict, Weights};
+use crate::report::{
+    Answerer, CandidateReport, ComparisonReport, FORMAT, FailureExample, GateReport, Note, Report, Verdict, Weights,
+};
 use crate::suite::GateSpec;
 use crate::suite::spec::NonInferiorSpec;
 use crate::types::{
@@ -388,7 +390,13 @@ pub(crate) fn rich() -> Report {
     let unpriced = Pricing { reason: Some("no price given".to_owned()), ..Pricing::default() };
     let answerer = |provider: &str, weights: Option<Weights>| {
         let pricing = if provider.starts_with("openai") { priced.clone() } else { unpriced.clone() };
-        Answerer { provider: provider.to_owned(), pricing, weights }
+        let example =
+            |sample: &str, message: &str| FailureExample { sample: sample.to_owned(), message: message.to_owned() };
+        let examples = BTreeMap::from([
+            (FailureKind::Timeout, example("T-1017", "no answer within 2m")),
+            (FailureKind::RateLimited, example("T-1203", "rate limited: 60 requests a minute, see #12 or ask @team")),
+        ]);
+        Answerer { provider: provider.to_owned(), pricing, weights, examples }
     };
     let weights = Weights {
         architecture: "llama".to_owned(),
@@ -474,7 +482,7 @@ pub(crate) fn hostile() -> Report {
 }
 
 fn poison(value: &mut Value, field: &str) {
-    const OUTSIDE: [&str; 24] = [
+    const OUTSIDE: [&str; 25] = [
         "suite",
         "decision",
         "run",
@@ -491,6 +499,7 @@ fn poison(value: &mut Value, field: &str) {
         "text",
         "advice",
         "sample",
+        "message",
         "class",
         "predicted",
         "expected",

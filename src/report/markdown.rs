@@ -477,6 +477,14 @@ impl Page {
             self.line("");
             said.iter().for_each(|line| self.line(line));
         }
+        let examples = report.candidates.iter().flat_map(|candidate| {
+            words::examples(candidate, code, prose).map(|example| format!("- {}: {example}", code(&candidate.id)))
+        });
+        let examples: Vec<String> = examples.collect();
+        if !examples.is_empty() {
+            self.line("");
+            examples.iter().for_each(|example| self.line(example));
+        }
     }
 
     fn classes(&mut self, report: &Report) {

@@ -14,6 +14,7 @@ mod json;
 mod markdown;
 mod progress;
 mod schema;
+mod silent;
 mod terminal;
 #[cfg(test)]
 mod tests;
@@ -35,13 +36,14 @@ use crate::types::{
 use crate::util::atomic;
 
 pub use answered::{AnsweredBy, Named};
-pub use build::{Answerer, Frontmatter, build, exit_code};
+pub use build::{Answerer, Frontmatter, build};
 pub use csv::{Csv, flips_csv};
 pub(crate) use figure::count;
 pub use json::Json;
 pub use markdown::Markdown;
 pub use progress::{Progress, ProgressKind, STOPPING, Spend};
 pub use schema::report_schema;
+pub use silent::exit_code;
 pub use terminal::Terminal;
 
 /// The value of `Report::format`.
@@ -67,9 +69,10 @@ pub struct Report {
     pub version: String,
     /// Whether every planned task has ended; a partial report has dropped tasks.
     pub is_complete: bool,
-    /// The worst verdict of all gates; null when the suite has no gates: the run is a measurement.
+    /// The worst verdict of all gates, and no better than inconclusive when a candidate answered nothing; null when the
+    /// suite has no gates: the run is a measurement.
     pub verdict: Option<Verdict>,
-    /// The exit code that goes with it.
+    /// The exit code that goes with it. Without gates it is 0, but 4 when a candidate answered nothing.
     pub exit_code: u8,
     /// Id of the baseline; null without one.
     pub baseline: Option<String>,
@@ -100,7 +103,7 @@ pub struct CandidateReport {
     /// What its weights are, when they are on this machine; null for everything else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<Weights>,
-    /// The worst verdict of its gates; null without gates.
+    /// The worst verdict of its gates, and no better than inconclusive when it answered nothing; null without gates.
     pub verdict: Option<Verdict>,
     /// What became of its tasks.
     pub counts: Counts,
@@ -179,6 +182,18 @@ pub struct FailureCount {
     pub kind: FailureKind,
     /// Tasks.
     pub count: u64,
+    /// One of them, the first in the order of the dataset; null in reports of versions before examples.
+    #[serde(default)]
+    pub example: Option<FailureExample>,
+}
+
+/// A task that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FailureExample {
+    /// Id of its sample.
+    pub sample: String,
+    /// What the service or the transport said, shortened, without secrets, and fit to print.
+    pub message: String,
 }
 
 /// A number in a report: money as a decimal string, everything else as a number.
@@ -313,14 +328,18 @@ pub trait Renderer {
 
 impl CandidateReport {
     /// The report's form of a candidate's figures.
-    pub fn of(summary: &CandidateSummary, answerer: Answerer, verdict: Option<Verdict>) -> CandidateReport {
+    pub fn of(summary: &CandidateSummary, mut answerer: Answerer, verdict: Option<Verdict>) -> CandidateReport {
         CandidateReport {
             id: summary.id.clone(),
             provider: answerer.provider,
             weights: answerer.weights,
             verdict,
             counts: summary.counts,
-            failures: summary.failures.iter().map(|(&kind, &count)| FailureCount { kind, count }).collect(),
+            failures: summary
+                .failures
+                .iter()
+                .map(|(&kind, &count)| FailureCount { kind, count, example: answerer.examples.remove(&kind) })
+                .collect(),
             retries: summary.account.retries,
             maybe_billed: summary.account.maybe_billed,
             held_usd: summary.account.held_usd.map(|held| held.normalize().to_string()),

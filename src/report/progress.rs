@@ -229,6 +229,11 @@ impl Sink for Progress {
                         None => lane.unpriced += u64::from(record.outcome.is_ok()),
                     }
                 }
+                RunEvent::Unreachable { candidate, why } => {
+                    let Some(lane) = self.lanes.get(*candidate) else { continue };
+                    let line = format!("{}: no more requests are sent to it: {}", lane.id, text::shorten(why, 300));
+                    self.say(&line);
+                }
                 RunEvent::Stopping => {
                     if matches!(self.display, Display::Bars(_)) {
                         self.say(STOPPING);

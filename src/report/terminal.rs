@@ -622,6 +622,9 @@ impl Page {
             let reasons: Vec<String> =
                 failures.map(|failure| format!("{} {}", count(failure.count), words::failure(failure.kind))).collect();
             self.paragraph(" ", "   ", &format!("{} failed: {}", name(&candidate.id), reasons.join(", ")));
+            for example in words::examples(candidate, name, sentence) {
+                self.paragraph("   ", "     ", &example);
+            }
         }
         for candidate in &report.candidates {
             if let Some(words) = answered::in_words(&candidate.answered_by, name) {

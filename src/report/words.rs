@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 
 use crate::report::answered::OTHER_MODEL;
 use crate::report::figure::{self, count, is_same_confidence};
-use crate::report::{CandidateReport, GateReport, Note, Report, Verdict, Weights};
+use crate::report::{CandidateReport, FailureExample, GateReport, Note, Report, Verdict, Weights, silent};
 use crate::types::{
     Accounting, FailureKind, Machines, Method, Punctual, ReplayReport, Spread, TokenKind, TokenSum, Unit,
 };
@@ -272,6 +272,13 @@ pub(crate) fn shown(report: &Report, candidate: &str, name: impl Fn(&str) -> Str
 
 /// The verdict of the run, or that there is none.
 pub(crate) fn outcome(report: &Report) -> String {
+    let asked = report.candidates.iter().filter(|candidate| !is_log(report, candidate));
+    let silent = asked.clone().filter(|candidate| silent::is_silent(&candidate.counts)).count();
+    if silent > 0 && report.verdict != Some(Verdict::Fail) {
+        let (all, code) = (asked.count(), report.exit_code);
+        let verdict = report.verdict.map_or("Measurement".to_owned(), |worst| format!("Verdict: {}", verdict(worst)));
+        return format!("{verdict}: {silent} of {all} candidates answered nothing (exit code {code})");
+    }
     match report.verdict {
         Some(worst) => {
             format!("Verdict: {}, the worst of all gates (exit code {})", verdict(worst), report.exit_code)
@@ -280,6 +287,25 @@ pub(crate) fn outcome(report: &Report) -> String {
             format!("Measurement: the suite has no gates, so nothing passes or fails (exit code {})", report.exit_code)
         }
     }
+}
+
+/// Whether a candidate stands for the log of a replay: its baseline, which nobody was asked for.
+fn is_log(report: &Report, candidate: &CandidateReport) -> bool {
+    report.replay.is_some() && report.baseline.as_ref() == Some(&candidate.id)
+}
+
+/// Why tasks of a candidate failed, a sentence for each reason of which there is an example. `name` and `prose` make text
+/// from outside fit to print.
+pub(crate) fn examples<'a>(
+    candidate: &'a CandidateReport,
+    name: impl Fn(&str) -> String + 'a,
+    prose: impl Fn(&str) -> String + 'a,
+) -> impl Iterator<Item = String> + 'a {
+    candidate.failures.iter().filter_map(move |reason| {
+        let FailureExample { sample, message } = reason.example.as_ref()?;
+        let kind = failure(reason.kind);
+        Some(format!("{} {kind}, for example {}: {}", count(reason.count), name(sample), prose(message)))
+    })
 }
 
 /// That a run is partial, and how much of it is missing; `None` when it is complete.
@@ -326,6 +352,12 @@ pub(crate) fn why(report: &Report, candidate: &CandidateReport, name: impl Fn(&s
     let (passed, open, failed) =
         (of(Verdict::Pass).count(), of(Verdict::Inconclusive).count(), of(Verdict::Fail).count());
     let all = passed + open + failed;
+    let tasks = candidate.counts.tasks;
+    let is_silent = silent::is_silent(&candidate.counts) && !is_log(report, candidate);
+    let none = is_silent.then(|| format!("it answered none of its {} tasks", count(tasks)));
+    if let (true, Some(none)) = (failed == 0, &none) {
+        return none.clone();
+    }
     if all == 0 {
         let is_baseline = report.baseline.as_ref() == Some(&candidate.id);
         let why = if is_baseline { "baseline: the others are compared with it" } else { "no gate applies to it" };
@@ -335,7 +367,7 @@ pub(crate) fn why(report: &Report, candidate: &CandidateReport, name: impl Fn(&s
         return if all == 1 { "the one gate passes".to_owned() } else { format!("all {all} gates pass") };
     }
     let verb = |n: usize, one: &'static str, more: &'static str| if n == 1 { one } else { more };
-    let mut parts = Vec::new();
+    let mut parts: Vec<String> = none.into_iter().collect();
     if failed > 0 {
         parts.push(format!("{failed} of {all} gates {}: {}", verb(failed, "fails", "fail"), names(Verdict::Fail)));
     }

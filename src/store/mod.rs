@@ -10,7 +10,7 @@ mod probes;
 mod records;
 mod scores;
 
-pub use folder::{Folder, latest, new_folder};
+pub use folder::{Folder, Holds, latest, new_folder};
 pub use manifest::{Identity, Manifest, RUN_FORMAT, Session};
 pub use probes::{ProbeFile, read_probes};
 pub use records::{Healed, RecordReader, RecordWriter};

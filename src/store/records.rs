@@ -108,7 +108,7 @@ impl Sink for RecordWriter {
                     serde_json::to_writer(&mut self.buffer, record)?;
                     self.buffer.push(b'\n');
                 }
-                RunEvent::Stopping | RunEvent::Tick => {}
+                RunEvent::Unreachable { .. } | RunEvent::Stopping | RunEvent::Tick => {}
             }
         }
         self.flush()?;

@@ -26,6 +26,13 @@ pub enum RunEvent {
         /// To be dropped when the record is on disk.
         slot: Slot,
     },
+    /// A candidate's service cannot be reached any more: nothing more is sent to it, while the others go on.
+    Unreachable {
+        /// Index of the candidate in the suite.
+        candidate: usize,
+        /// Why the last request did not reach it.
+        why: String,
+    },
     /// The run was told to stop, or has to: what is in flight is finished.
     Stopping,
     /// Some time has passed; nothing else may have happened in it.

@@ -209,6 +209,23 @@ impl Failure {
         }
     }
 
+    /// Whether the request got as far as the service, or whatever else answers for the candidate. One that did not tells
+    /// nothing about the candidate: a resumed run sends it again.
+    pub fn has_reached_service(&self) -> bool {
+        match self {
+            Failure::Connection { .. } | Failure::Unsent { .. } => false,
+            Failure::Timeout { .. }
+            | Failure::Status { .. }
+            | Failure::RateLimited { .. }
+            | Failure::Lost { .. }
+            | Failure::Cut { .. }
+            | Failure::Protocol { .. }
+            | Failure::Service { .. }
+            | Failure::Recorded { .. }
+            | Failure::Program { .. } => true,
+        }
+    }
+
     /// What was said of it, by a service or by us.
     pub fn detail_mut(&mut self) -> Option<&mut String> {
         match self {

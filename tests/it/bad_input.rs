@@ -355,8 +355,7 @@ fn command_lines_that_cannot_be() {
     case.refused_by(&run(&["--out", "file"]), &["`file` is a file", "--out"]);
     case.refused_by(&run(&["--out", "file/run"]), &["file/run", "--out"]);
     case.refused_by(&run(&["--out", "old"]), &["`old` holds a run already", "--resume", "--fresh"]);
-    case.refused_by(&run(&["--resume"]), &["no run of `small` to resume", "--out"]);
-    case.refused_by(&run(&["--resume", "--out", "none"]), &["`none` holds no run to resume", "help: "]);
+    case.refused_by(&run(&["--resume", "--out", "."]), &["`.` holds no run to resume", "`data.jsonl`", "help: "]);
     case.refused_by(&run(&["--fresh"]), &["--out"]);
     case.refused_by(&run(&["--resume", "--fresh", "--out", "old"]), &["--fresh", "--resume"]);
     case.refused_by(&run(&["--limit", "0"]), &["--limit"]);

@@ -337,7 +337,13 @@ fn a_program_that_ends_or_babbles_fails_the_task_and_not_the_run() {
     let report = report_of(&folder, 0);
     let candidate = &report["candidates"][0];
     assert_eq!(candidate["counts"], json!({ "tasks": 8, "scored": 4, "unscored": 0, "failed": 4, "dropped": 0 }));
-    assert_eq!(candidate["failures"], json!([{ "kind": "program", "count": 4 }]));
+    let failures = &candidate["failures"];
+    assert_eq!(
+        (failures.as_array().unwrap().len(), &failures[0]["kind"], &failures[0]["count"]),
+        (1, &json!("program"), &json!(4))
+    );
+    assert_eq!(failures[0]["example"]["sample"], "s1", "the first one");
+    assert!(failures[0]["example"]["message"].as_str().unwrap().starts_with("program: "), "{failures}");
     assert_near(&metric(&report, 0, "failure_rate")["value"], 0.5);
     let records = folder.read("run/records.jsonl");
     for said in
@@ -359,7 +365,11 @@ fn a_script_answers_in_chunks_and_fails_where_it_should() {
          scorers: [{ exact: {} }]\nlimits: { max_failures: 100% }\n",
     );
     let report = report_of(&folder, 0);
-    assert_eq!(report["candidates"][0]["failures"], json!([{ "kind": "status", "count": 1 }]));
+    let failure = &report["candidates"][0]["failures"][0];
+    assert_eq!(
+        (&failure["kind"], &failure["count"], &failure["example"]["sample"]),
+        (&json!("status"), &json!(1), &json!("s2"))
+    );
     assert_near(&metric(&report, 0, "exact")["value"], 1.0);
     assert_eq!(metric(&report, 0, "exact")["missing"], 1);
     for line in folder.read("run/records.jsonl").lines() {

@@ -35,4 +35,5 @@ mod services;
 mod sizes;
 mod support;
 mod tls;
+mod unreachable;
 mod verdicts;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{Folder, Output, finish};
+use crate::tls;
 
 const OWN: &str = "\
 # What we have agreed.
@@ -175,8 +176,11 @@ fn faults_of_prices_are_faults_of_the_suite() {
 #[test]
 fn manifest_and_report_say_which_row_priced_a_candidate() {
     let folder = folder("prices: prices.yaml\nprice_max_age: 90d\n", "openai: { model: gpt-5-mini }");
-    // Nothing answers, so the gate on money stays undecided.
-    evalctl(&folder, &["run", "suite.yaml", "--out", "run", "-q"]).expect(4);
+    // What stands in for the service counts no tokens, so the gate on money stays undecided.
+    let mut run = folder.evalctl(["run", "suite.yaml", "--out", "run", "-q"]);
+    run.env("OPENAI_API_KEY", "sk-not-a-key-but-long-enough").envs(tls::in_place_of_openai());
+    finish(run).expect(4);
+    assert_eq!(folder.json("run/records.jsonl")["answer"]["text"], "right");
     let manifest = folder.json("run/manifest.json");
     let pricing = &manifest["candidates"][0]["pricing"];
     let expected = json!({

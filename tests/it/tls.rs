@@ -1,10 +1,11 @@
 //! Over TLS: a good certificate is taken, and a bad one is said to be what it is.
 //!
 //! The certificates in `tests/fixtures/tls` were made for these tests: an authority of their own, a server's certificate
-//! that holds until 2120, and one that ended in 2020, both for `localhost`.
+//! that holds until 2120, and one that ended in 2020, both for `localhost`; and another authority with a certificate for
+//! the name of a service, for a proxy that stands in for it.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,14 +13,33 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, Stream};
 
-use crate::support::{Folder, finish};
+use crate::support::{Folder, Output, finish};
 
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls")).join(name)
 }
 
-/// Answers every connection with one chat completion; gives the port.
-fn start(certificate: &str) -> u16 {
+/// What a program needs in its environment to ask OpenAI's own address here: a proxy that answers in its place, and the
+/// authority that vouches for it. Nothing leaves this machine.
+pub fn in_place_of_openai() -> [(&'static str, String); 2] {
+    let port = start("proxied.pem", true);
+    let authority = fixture("ca-proxied.pem").display().to_string();
+    [("HTTPS_PROXY", format!("http://127.0.0.1:{port}")), ("SSL_CERT_FILE", authority)]
+}
+
+/// Reads the request for a tunnel and grants it.
+fn tunnel(socket: &mut TcpStream) -> std::io::Result<()> {
+    let (mut seen, mut byte) = (Vec::new(), [0]);
+    while !seen.ends_with(b"\r\n\r\n") {
+        socket.read_exact(&mut byte)?;
+        seen.push(byte[0]);
+    }
+    assert!(seen.starts_with(b"CONNECT api.openai.com:443 "), "{}", String::from_utf8_lossy(&seen));
+    socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n")
+}
+
+/// Answers every connection with one chat completion, with `is_proxy` behind a request for a tunnel; gives the port.
+fn start(certificate: &str, is_proxy: bool) -> u16 {
     let chain = vec![CertificateDer::from_pem_file(fixture(certificate)).unwrap()];
     let key = PrivateKeyDer::from_pem_file(fixture("server.key")).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -31,6 +51,9 @@ fn start(certificate: &str) -> u16 {
     std::thread::spawn(move || {
         for socket in listener.incoming() {
             let (mut socket, mut session) = (socket.unwrap(), ServerConnection::new(Arc::clone(&config)).unwrap());
+            if is_proxy && tunnel(&mut socket).is_err() {
+                continue;
+            }
             let mut stream = Stream::new(&mut session, &mut socket);
             let mut seen = Vec::new();
             let mut bytes = [0; 4096];
@@ -50,9 +73,9 @@ fn start(certificate: &str) -> u16 {
     port
 }
 
-/// Runs one question against the server; gives its record.
-fn ask(certificate: &str, trusted: &str) -> serde_json::Value {
-    let port = start(certificate);
+/// Runs one question against the server.
+fn ask(certificate: &str, trusted: &str) -> (Folder, Output) {
+    let port = start(certificate, false);
     let folder = Folder::new();
     folder.write("data.jsonl", "{\"id\": \"a\", \"input\": \"?\", \"target\": \"right\"}\n");
     folder.write(
@@ -64,27 +87,36 @@ fn ask(certificate: &str, trusted: &str) -> serde_json::Value {
     );
     let mut command = folder.evalctl(["run", "suite.yaml", "--out", "run", "-q"]);
     command.env("SSL_CERT_FILE", fixture(trusted));
-    finish(command).expect(0);
-    folder.json("run/records.jsonl")
+    (folder, finish(command))
+}
+
+/// Expects that nothing was sent, and gives what was said.
+#[track_caller]
+fn refused(certificate: &str, trusted: &str) -> String {
+    let (folder, output) = ask(certificate, trusted);
+    let output = output.expect(3);
+    assert!(output.err.contains("`c` cannot be reached at https://localhost:"), "{}", output.err);
+    assert!(!folder.path().join("run").exists());
+    output.err
 }
 
 #[test]
 fn a_good_certificate_is_taken() {
-    let record = ask("valid.pem", "ca.pem");
+    let (folder, output) = ask("valid.pem", "ca.pem");
+    output.expect(0);
+    let record = folder.json("run/records.jsonl");
     assert_eq!(record["answer"]["text"], "right", "{record}");
 }
 
 #[test]
-fn an_expired_certificate_is_a_failure_that_says_so() {
-    let record = ask("expired.pem", "ca.pem");
-    let said = record["failure"]["connection"]["detail"].as_str().unwrap_or_else(|| panic!("{record}"));
+fn an_expired_certificate_is_said_to_be_that() {
+    let said = refused("expired.pem", "ca.pem");
     assert!(said.contains("certificate") && said.contains("expired"), "{said}");
 }
 
 #[test]
-fn a_certificate_of_nobody_known_is_a_failure_that_says_so() {
+fn a_certificate_of_nobody_known_is_said_to_be_that() {
     // The server's own certificate is no authority.
-    let record = ask("valid.pem", "expired.pem");
-    let said = record["failure"]["connection"]["detail"].as_str().unwrap_or_else(|| panic!("{record}"));
+    let said = refused("valid.pem", "expired.pem");
     assert!(said.contains("certificate"), "{said}");
 }

@@ -1,6 +1,7 @@
 //! `evalctl check`: everything that can be wrong, without a request.
 
 mod found;
+mod gates;
 mod lines;
 
 use crate::cli::CheckArgs;
@@ -8,14 +9,9 @@ use crate::commands::check::lines::entry;
 use crate::commands::exit::CommandError;
 use crate::commands::plan::{self, Options, Planned};
 use crate::commands::{World, estimate, pricing, print, source, weights};
-use crate::gate::{self, Bar};
-use crate::stats;
 use crate::suite::spec::{self, CandidateSpec, Structured};
 use crate::types::{Ability, Faults};
 use crate::util::text::visible;
-
-/// Discordance that the sizes are worked out for: the share of samples that two models mark differently.
-const DISCORDANCE: [f64; 2] = [0.05, 0.10];
 
 /// Carries out `evalctl check`.
 ///
@@ -59,19 +55,7 @@ pub fn check(args: &CheckArgs, world: &mut World<'_>) -> Result<u8, CommandError
         }
     }
     found::found(&mut out, &plan.found);
-    for (index, spec) in plan.suite.gates.iter().enumerate() {
-        let words = gate::in_words(spec, plan.suite.baseline.as_deref());
-        entry(&mut out, &format!("  gate {}", index + 1), &visible(&words));
-        if let Some(power) = power(Bar::of(spec), plan.metrics.iter().any(|metric| metric.name == spec.metric), samples)
-        {
-            for part in power {
-                entry(&mut out, "", &part);
-            }
-        }
-    }
-    if plan.suite.gates.is_empty() {
-        entry(&mut out, "  gates", "none: the run will be a measurement");
-    }
+    gates::gates(&mut out, &plan);
     print(world, out.as_bytes())
 }
 
@@ -96,23 +80,4 @@ fn structured(candidate: &Planned, spec: &CandidateSpec, has_schema: bool) -> Op
         (Some(probe), true) => format!("`{way}`; the probe of {} saw no way to hold", probe.asked),
         (None, true) => format!("`{way}`, as the service describes it; `evalctl probe` asks it"),
     })
-}
-
-/// How many samples a non-inferiority gate on marks needs when the two models are equally good.
-fn power(bar: Option<Bar>, is_mark: bool, samples: u64) -> Option<[String; 2]> {
-    let (Some(Bar::NonInferior { margin }), true) = (bar, is_mark) else { return None };
-    let needed = |discordance| stats::samples_non_inferior(discordance, 0.0, margin, gate::ALPHA, 0.8);
-    let [low, high] = DISCORDANCE.map(needed);
-    let (low, high) = (low?, high?);
-    let verdict = if samples >= high {
-        "there are enough"
-    } else if samples >= low {
-        "there may be too few"
-    } else {
-        "there are probably too few"
-    };
-    Some([
-        format!("needs about {low} samples if the models differ on 5 % of them,"),
-        format!("{high} if on 10 %: {verdict} ({samples})"),
-    ])
 }

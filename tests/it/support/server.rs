@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 /// One thing that the server does.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub enum Step {
     Reset,
     /// Says nothing more, for ever.
     Hang,
+    /// Listens no more: whoever connects from now on is refused. Connections that stand go on.
+    Shut,
 }
 
 /// What was asked.
@@ -63,24 +66,98 @@ struct Shared {
     script: Box<Script>,
     asked: Mutex<Vec<Asked>>,
     sent: Mutex<HashMap<usize, Vec<Instant>>>,
+    /// Whether to listen no more, and whether that has come about.
+    shut: CancellationToken,
+    is_shut: CancellationToken,
+}
+
+/// A port of this machine on which nobody listens: who connects is refused. It is held, so that no other test gets it.
+pub struct Closed {
+    port: u16,
+    socket: TcpSocket,
+}
+
+impl Closed {
+    pub fn new() -> Closed {
+        Closed::on(0)
+    }
+
+    fn on(port: u16) -> Closed {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind((std::net::Ipv4Addr::LOCALHOST, port).into()).unwrap();
+        Closed { port: socket.local_addr().unwrap().port(), socket }
+    }
+
+    /// `http://127.0.0.1:…`
+    pub fn origin(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn base_url(&self) -> String {
+        format!("{}/v1", self.origin())
+    }
+
+    /// Takes one connection on it in the background, then listens no more.
+    pub fn open_once(self) -> std::thread::JoinHandle<Closed> {
+        let Closed { port, socket } = self;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = runtime.block_on(async { socket.listen(1024).unwrap() });
+        std::thread::spawn(move || {
+            let accepted = runtime.block_on(listener.accept()).unwrap();
+            drop((listener, accepted));
+            Closed::on(port)
+        })
+    }
+
+    /// Starts a server on it.
+    pub fn open(self, script: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static) -> Model {
+        Model::listening(|| self.socket.listen(1024).unwrap(), script)
+    }
 }
 
 impl Model {
     pub fn start(script: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static) -> Model {
+        Closed::new().open(script)
+    }
+
+    /// `listen` is called within the runtime.
+    fn listening(
+        listen: impl FnOnce() -> TcpListener,
+        script: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Model {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime.block_on(async { listen() });
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Shared { script: Box::new(script), asked: Mutex::default(), sent: Mutex::default() });
+        let (shut, is_shut) = (CancellationToken::new(), CancellationToken::new());
+        let (asked, sent) = (Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { script: Box::new(script), asked, sent, shut, is_shut });
         let accepting = Arc::clone(&shared);
         runtime.spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            loop {
+                let accepted = tokio::select! {
+                    () = accepting.shut.cancelled() => break,
+                    accepted = listener.accept() => accepted,
+                };
+                let Ok((stream, _)) = accepted else { break };
                 let shared = Arc::clone(&accepting);
                 tokio::task::spawn(async move {
                     let _ = serve(stream, &shared).await;
                 });
             }
+            drop(listener);
+            let _held = Closed::on(port);
+            accepting.is_shut.cancel();
+            std::future::pending::<()>().await;
         });
         Model { port, shared, _runtime: runtime }
+    }
+
+    /// Ends it; its port refuses connections from now on.
+    pub fn end(self) -> Closed {
+        let port = self.port;
+        drop(self);
+        Closed::on(port)
     }
 
     pub fn base_url(&self) -> String {
@@ -148,6 +225,10 @@ async fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
                     return Ok(());
                 }
                 Step::Hang => std::future::pending().await,
+                Step::Shut => {
+                    shared.shut.cancel();
+                    shared.is_shut.cancelled().await;
+                }
             }
         }
     }
