@@ -208,7 +208,18 @@ impl Survey {
         let conversations = conversations.len();
         let logged = (first < last).then_some((first, last));
         let busiest_minute = minutes.into_values().max().unwrap_or(0);
-        Ok(Survey { requests, conversations, span, logged, busiest_minute, gaps_cut, precisions, made, cached, not_passed_on: unknown })
+        Ok(Survey {
+            requests,
+            conversations,
+            span,
+            logged,
+            busiest_minute,
+            gaps_cut,
+            precisions,
+            made,
+            cached,
+            not_passed_on: unknown,
+        })
     }
 
     /// From the beginning of one time through to that of the next: one mean gap after its last request.
@@ -226,7 +237,8 @@ impl Survey {
     pub fn volume(&self) -> Option<Volume> {
         let (first, last) = self.logged?;
         let gap = (last - first).checked_div(i64::try_from(self.requests).ok()?.checked_sub(1)?)?;
-        let hours = Decimal::from(last.checked_sub(first)?.checked_add(gap)?).checked_div(Decimal::from(3_600_000_000_i64))?;
+        let hours =
+            Decimal::from(last.checked_sub(first)?.checked_add(gap)?).checked_div(Decimal::from(3_600_000_000_i64))?;
         let volume = Volume { requests: Decimal::from(self.requests), hours, peak_over_mean: 1.0, is_measured: true };
         // The mean of a log of less than a minute is its peak.
         let peak = self.busiest_minute as f64 / 60.0 / volume.mean_per_s()?;

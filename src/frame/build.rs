@@ -414,7 +414,9 @@ impl Columns {
                     cost = beside
                         .into_iter()
                         .enumerate()
-                        .map(|(row, beside)| is_answered(row).then(|| beside.unwrap_or_default().checked_add(*reserved)).flatten())
+                        .map(|(row, beside)| {
+                            is_answered(row).then(|| beside.unwrap_or_default().checked_add(*reserved)).flatten()
+                        })
                         .collect();
                     // Machines that stand there anyway cost no more for what failed on them.
                     worst.extend(reserved.to_f64().filter(|_| is_by_hours_alone).map(|most| ("cost_usd", most)));

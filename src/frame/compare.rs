@@ -1,8 +1,8 @@
 //! Candidates against the baseline, paired by sample.
 
 use crate::frame::build::mark_column;
-use crate::frame::label::{self, Answers};
 use crate::frame::clusters::{cells, lumps};
+use crate::frame::label::{self, Answers};
 use crate::frame::metrics::{alike, distinct, is_too_alike, quantile_of};
 use crate::frame::{CandidateFrame, Layout, RESAMPLES, Settings, per_sample};
 use crate::stats::{self, FlipMonitor};
@@ -196,9 +196,8 @@ impl Pair<'_> {
         let mut comparison = self.marks(metric, &rows, is_binary, &is_unmarkable);
         comparison.paired_at_worst.clone_from(&comparison.paired);
         if comparison.lost > 0 {
-            let at = |frame: &CandidateFrame, worst| {
-                frame.rows_at_worst(column, self.layout.repeats, worst, &is_unmarkable)
-            };
+            let at =
+                |frame: &CandidateFrame, worst| frame.rows_at_worst(column, self.layout.repeats, worst, &is_unmarkable);
             let rows = (at(self.candidate, worst.0), at(self.baseline, worst.1));
             comparison.paired_at_worst = self.marks(metric, &rows, is_binary, &is_unmarkable).paired;
         }
@@ -260,12 +259,7 @@ impl Pair<'_> {
 
     /// Yes/no marks: Tango's interval and McNemar's p, both on effective counts where samples are clustered or repeated.
     /// The repeats of a sample are paired one by one.
-    fn fill_binary(
-        &self,
-        comparison: &mut Comparison,
-        joined: &Joined,
-        rows: &(Vec<Option<f64>>, Vec<Option<f64>>),
-    ) {
+    fn fill_binary(&self, comparison: &mut Comparison, joined: &Joined, rows: &(Vec<Option<f64>>, Vec<Option<f64>>)) {
         let repeats = self.layout.repeats;
         let counts = joined.samples.iter().map(|sample| {
             let sample = *sample as usize;

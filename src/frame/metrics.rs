@@ -91,7 +91,12 @@ pub(super) fn all(layout: &Layout, candidate: &CandidateFrame, settings: &Settin
     let per_correct = quality.map(|share| own.cost_per_correct(reason, &cost, share));
     estimates.extend([cost, per_thousand]);
     if candidate.machines.is_some() {
-        estimates.push(own.mean("cost_full_use_usd", "cost_full_use_usd", Unit::Usd, "no times were measured or recorded"));
+        estimates.push(own.mean(
+            "cost_full_use_usd",
+            "cost_full_use_usd",
+            Unit::Usd,
+            "no times were measured or recorded",
+        ));
     }
     estimates.extend(per_correct);
     estimates
@@ -103,7 +108,8 @@ pub(super) fn break_even(candidates: &mut [CandidateSummary], baseline: Option<u
     let figure = |candidate: &CandidateSummary, name: &str| {
         candidate.metrics.iter().find(|estimate| estimate.name == name).and_then(|estimate| estimate.value)
     };
-    let by_request = baseline.and_then(|baseline| candidates.get(baseline)).filter(|baseline| baseline.machines.is_none());
+    let by_request =
+        baseline.and_then(|baseline| candidates.get(baseline)).filter(|baseline| baseline.machines.is_none());
     let by_request = by_request.and_then(|baseline| Some((baseline.id.clone(), figure(baseline, "cost_usd")?)));
     for candidate in candidates {
         let full_use = figure(candidate, "cost_full_use_usd");
@@ -111,9 +117,9 @@ pub(super) fn break_even(candidates: &mut [CandidateSummary], baseline: Option<u
         machines.full_use_usd = full_use;
         if let Some((id, per_request)) = &by_request {
             let per_hour = machines.per_hour_usd.parse::<Decimal>().ok();
-            let rate = per_hour.zip(Decimal::from_f64(*per_request)).and_then(|(per_hour, per_request)| {
-                price::break_even_per_s(per_hour, per_request)?.to_f64()
-            });
+            let rate = per_hour
+                .zip(Decimal::from_f64(*per_request))
+                .and_then(|(per_hour, per_request)| price::break_even_per_s(per_hour, per_request)?.to_f64());
             machines.break_even_per_s = rate;
             machines.break_even_with = rate.map(|_| id.clone());
         }

@@ -40,8 +40,12 @@ pub fn least(bar: Bar, metric: &str, judged: Judged, at_hand: &[Cell], repeats: 
     let lower_is_better = is_lower_better(metric);
     match (bar, judged) {
         (_, Judged::Count) => Least::Samples(1),
-        (Bar::AtLeast(floor), Judged::Share | Judged::Graded) if !lower_is_better => of_floor(floor, at_hand, repeats, judged, confidence),
-        (Bar::AtMost(ceiling), Judged::Share | Judged::Graded) => of_floor(1.0 - ceiling, at_hand, repeats, judged, confidence),
+        (Bar::AtLeast(floor), Judged::Share | Judged::Graded) if !lower_is_better => {
+            of_floor(floor, at_hand, repeats, judged, confidence)
+        }
+        (Bar::AtMost(ceiling), Judged::Share | Judged::Graded) => {
+            of_floor(1.0 - ceiling, at_hand, repeats, judged, confidence)
+        }
         (Bar::AtMost(ceiling) | Bar::AtMostRatio(ceiling), _) if ceiling <= 0.0 => {
             Least::Never("times, tokens and money are never 0 or less")
         }
@@ -62,7 +66,9 @@ fn times(at_hand: &[Cell], repeats: u64, times: u64) -> Vec<Cell> {
 
 fn of_floor(floor: f64, at_hand: &[Cell], repeats: u64, judged: Judged, confidence: f64) -> Least {
     if floor >= 1.0 {
-        return Least::Never("no number of samples shows that something never goes wrong: the interval always reaches further");
+        return Least::Never(
+            "no number of samples shows that something never goes wrong: the interval always reaches further",
+        );
     }
     if floor <= 0.0 {
         return Least::Samples(1);
@@ -164,9 +170,13 @@ mod tests {
     fn clusters_and_repeats_do_not_make_up_for_samples() {
         let pairs = [Cell { size: 2, better: 0, worse: 0, count: 20 }];
         let Least::Samples(alone) = of(Bar::AtLeast(0.9), "exact", Judged::Share) else { panic!() };
-        let Least::Samples(paired) = least(Bar::AtLeast(0.9), "exact", Judged::Share, &pairs, 1, 0.95) else { panic!() };
+        let Least::Samples(paired) = least(Bar::AtLeast(0.9), "exact", Judged::Share, &pairs, 1, 0.95) else {
+            panic!()
+        };
         assert!(paired >= 2 * alone, "{alone} {paired}");
-        let Least::Samples(repeated) = least(Bar::AtLeast(0.9), "exact", Judged::Share, &INDEPENDENT, 5, 0.95) else { panic!() };
+        let Least::Samples(repeated) = least(Bar::AtLeast(0.9), "exact", Judged::Share, &INDEPENDENT, 5, 0.95) else {
+            panic!()
+        };
         assert!(repeated >= alone, "{alone} {repeated}");
     }
 }

@@ -27,8 +27,8 @@ pub(super) enum Needed {
 pub(super) fn for_figure(estimate: &Estimate, bar: f64, is_floor: bool) -> Needed {
     let Some(value) = estimate.value else { return Needed::Unknown };
     if estimate.method == Method::OrderStatistics && estimate.upper.is_none() {
-        let least = level_of(&estimate.name)
-            .and_then(|p| stats::min_n_for_upper_bound(p, 0.5 + estimate.confidence / 2.0));
+        let least =
+            level_of(&estimate.name).and_then(|p| stats::min_n_for_upper_bound(p, 0.5 + estimate.confidence / 2.0));
         return least.map_or(Needed::Unknown, |least| more(least as f64, estimate.n));
     }
     let room = if is_floor { value - bar } else { bar - value };

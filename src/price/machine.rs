@@ -98,7 +98,11 @@ pub fn machines_needed(volume: &Volume, measured_per_s: f64) -> Option<u64> {
     }
     let peak = volume.mean_per_s()? * volume.peak_over_mean;
     let needed = (peak / measured_per_s).ceil().max(1.0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at least 1, and checked to be in range")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "at least 1, and checked to be in range"
+    )]
     (needed < 1e9).then_some(needed as u64)
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::gate::{self, Judgement};
 use crate::report::{
-    CandidateReport, ComparisonReport, FORMAT, FailureExample, GateReport, Note, Report, Weights, answered, silent, words,
+    CandidateReport, ComparisonReport, FORMAT, FailureExample, GateReport, Note, Report, Weights, answered, silent,
+    words,
 };
 use crate::suite::GateSpec;
 use crate::types::{CandidateSummary, FailureKind, OTHER_MODEL_RATE, Pricing, ReplayReport, Summary};

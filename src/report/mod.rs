@@ -30,8 +30,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::types::{
-    CandidateSummary, Comparison, Confusion, Counts, Discordant, Estimate, FailureKind, Flip, Machines, Method, Pricing,
-    ReplayReport, TokenSum, Unit,
+    CandidateSummary, Comparison, Confusion, Counts, Discordant, Estimate, FailureKind, Flip, Machines, Method,
+    Pricing, ReplayReport, TokenSum, Unit,
 };
 use crate::util::atomic;
 

@@ -177,7 +177,13 @@ fn significant(amount: Decimal) -> String {
 }
 
 fn rate_in_words(rate: f64) -> String {
-    if rate >= 100.0 { format!("{rate:.0}") } else if rate >= 1.0 { format!("{rate:.1}") } else { format!("{rate:.3}") }
+    if rate >= 100.0 {
+        format!("{rate:.0}")
+    } else if rate >= 1.0 {
+        format!("{rate:.1}")
+    } else {
+        format!("{rate:.3}")
+    }
 }
 
 /// Why latencies of a replay are not to be believed, a line for each candidate.

@@ -77,9 +77,7 @@ fn chance_below(lumps: &[Lump], worst: f64, at: f64) -> f64 {
     let squares: f64 = lumps.iter().map(|lump| lump.size * lump.size * lump.count as f64).sum();
     let n: f64 = lumps.iter().map(|lump| lump.size * lump.count as f64).sum();
     let unseen = (squares / n * (worst - at), 1.0);
-    let terms = || {
-        lumps.iter().map(|lump| (lump.sum - at * lump.size, lump.count as f64)).chain([unseen])
-    };
+    let terms = || lumps.iter().map(|lump| (lump.sum - at * lump.size, lump.count as f64)).chain([unseen]);
     let (least, most) = terms().fold((0.0_f64, 0.0_f64), |(least, most), (term, _)| (least.min(term), most.max(term)));
     if most <= 0.0 {
         return 1.0;
@@ -94,7 +92,11 @@ fn chance_below(lumps: &[Lump], worst: f64, at: f64) -> f64 {
     let mut s = 0.0;
     for _ in 0..200 {
         let value = slope(s);
-        if value > 0.0 { right = s } else { left = s }
+        if value > 0.0 {
+            right = s
+        } else {
+            left = s
+        }
         let next = s - value / curve(s);
         let next = if next > left && next < right { next } else { left + (right - left) / 2.0 };
         if (next - s).abs() <= 1e-14 * (right - left).abs().max(s.abs()) || next == s {
@@ -129,7 +131,9 @@ mod tests {
 
     #[test]
     fn marks_of_nought_and_one_are_clopper_and_pearsons() {
-        for (right, n) in [(40_u64, 40_u64), (10, 10), (5, 5), (2, 2), (39, 40), (17, 20), (30, 60), (1, 30), (0, 30), (850, 1000)] {
+        for (right, n) in
+            [(40_u64, 40_u64), (10, 10), (5, 5), (2, 2), (39, 40), (17, 20), (30, 60), (1, 30), (0, 30), (850, 1000)]
+        {
             let lumps = [(1.0, right), (0.0, n - right)].map(|(sum, count)| Lump { sum, size: 1.0, count });
             let lumps: Vec<Lump> = lumps.into_iter().filter(|lump| lump.count > 0).collect();
             for confidence in [0.9, 0.95, 0.99] {
@@ -176,7 +180,8 @@ mod tests {
             (&[(0.5, 1.0), (0.5, 1.0), (0.5, 1.0)], 0.25),
         ];
         for (clusters, at) in cases {
-            let lumps: Vec<Lump> = clusters.iter().map(|(sum, size)| Lump { sum: *sum, size: *size, count: 1 }).collect();
+            let lumps: Vec<Lump> =
+                clusters.iter().map(|(sum, size)| Lump { sum: *sum, size: *size, count: 1 }).collect();
             let n: f64 = clusters.iter().map(|(_, size)| size).sum();
             let unseen = clusters.iter().map(|(_, size)| size * size).sum::<f64>() / n;
             let rounds = 100_000;

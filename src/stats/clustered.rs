@@ -10,8 +10,8 @@ use statrs::function::beta::beta_reg;
 use super::Interval;
 use super::normal::{t_quantile, z};
 use super::paired::{lower_limit, mcnemar_exact};
-use super::proportion::wilson_share;
 use super::probability;
+use super::proportion::wilson_share;
 use crate::types::Cell;
 
 /// Outcomes of the rarer kind from which on the design effect is taken as it was observed. With fewer, part of it is
@@ -250,12 +250,8 @@ fn careful_lower(cells: &[Cell], kind: Kind, confidence: f64) -> Option<f64> {
                 break;
             }
         }
-        let d = shape.design_effect(
-            mean,
-            totals.better + left,
-            spread.max(0.0),
-            kind.rare(&shape, totals.better, left),
-        );
+        let d =
+            shape.design_effect(mean, totals.better + left, spread.max(0.0), kind.rare(&shape, totals.better, left));
         lowest = lowest.min(kind.lower(&shape, totals.better, left, shape.n / d * few, z));
     }
     lowest.is_finite().then_some(lowest)
@@ -320,11 +316,12 @@ mod tests {
 
     /// Clusters of the given (size, better, worse), with better and worse held within the size.
     fn clusters() -> impl Strategy<Value = Vec<Cell>> {
-        let one = (1_u64..6).prop_flat_map(|size| (Just(size), 0..=size)).prop_flat_map(|(size, better)| {
-            (Just(size), Just(better), 0..=size - better)
-        });
-        prop::collection::vec(one, 2..40)
-            .prop_map(|clusters| clusters.into_iter().map(|(size, better, worse)| cell(size, better, worse, 1)).collect())
+        let one = (1_u64..6)
+            .prop_flat_map(|size| (Just(size), 0..=size))
+            .prop_flat_map(|(size, better)| (Just(size), Just(better), 0..=size - better));
+        prop::collection::vec(one, 2..40).prop_map(|clusters| {
+            clusters.into_iter().map(|(size, better, worse)| cell(size, better, worse, 1)).collect()
+        })
     }
 
     fn shares(cells: &[Cell]) -> Vec<Cell> {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use evalctl::frame::{Builder, Facts, Layout, MetricColumn, Settings};
+use evalctl::frame::{Builder, Facts, Layout, MetricColumn, Settings, Terms};
 use evalctl::gate::{Verdict, judge};
 use evalctl::types::{Failure, Mark, Record, Response, TaskKey};
 use evalctl::util::digest::Digest;
@@ -59,6 +59,7 @@ fn passes(world: World, seed: u64) -> [bool; 2] {
         classes: vec![],
         unmarkable: vec![],
     });
+    let terms = Terms { price: unpriced[0].clone(), model: None, is_list_price: false };
     let mut common = 0.0;
     for (index, sample) in samples.iter().enumerate() {
         if index % world.size == 0 {
@@ -95,7 +96,7 @@ fn passes(world: World, seed: u64) -> [bool; 2] {
                 held_usd: None,
                 outcome,
             };
-            builder.put(index, candidate, 0, Facts::of(&record, &marks, &unpriced[candidate]));
+            builder.put(index, candidate, 0, Facts::of(&record, &marks, &terms));
         }
     }
     let settings = Settings { confidence: 0.95, seed: 0, baseline: Some(0), compared: vec![] };
@@ -128,14 +129,15 @@ fn gates_keep_their_size_at_the_bar() {
     let sizes: &[usize] = if asked.is_some() { &[40, 100, 300, 1000] } else { &[40, 100] };
     let allowed = 0.05 + 3.0 * (0.05_f64 * 0.95 / runs as f64).sqrt();
     if asked.is_some() {
-        println!("| samples | clusters of | true share | floor | floor, 5 % failures | margin | margin, 5 % failures |");
+        println!(
+            "| samples | clusters of | true share | floor | floor, 5 % failures | margin | margin, 5 % failures |"
+        );
         println!("|---|---|---|---|---|---|---|");
     }
     for n in sizes {
         for size in [1, 2, 5] {
             for share in [0.5, 0.8, 0.95, 0.99] {
-                let [clean, failing] =
-                    [0.0, 0.05].map(|failures| rates(World { n: *n, size, share, failures }, runs));
+                let [clean, failing] = [0.0, 0.05].map(|failures| rates(World { n: *n, size, share, failures }, runs));
                 if asked.is_some() {
                     let percent = |rate: f64| format!("{:.1} %", 100.0 * rate);
                     let cells = [clean[0], failing[0], clean[1], failing[1]].map(percent);

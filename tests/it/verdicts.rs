@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evalctl::frame::{Builder, Facts, Layout, MetricColumn, Settings};
+use evalctl::frame::{Builder, Facts, Layout, MetricColumn, Settings, Terms};
 use evalctl::gate::{Verdict, judge};
 use evalctl::suite::GateSpec;
-use evalctl::types::{
-    Failure, Finish, Mark, Price, Record, Response, Score, TaskKey, Timing, Unsent, Usage, Volume,
-};
+use evalctl::types::{Failure, Finish, Mark, Price, Record, Response, Score, TaskKey, Timing, Unsent, Usage, Volume};
 use evalctl::util::digest::Digest;
 use proptest::prelude::*;
 use serde_json::json;
@@ -18,7 +16,12 @@ use serde_json::json;
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Task {
     /// Answered: a yes/no mark, a graded one, milliseconds, output tokens.
-    Answer { is_right: bool, grade: f64, ms: u64, tokens: u64 },
+    Answer {
+        is_right: bool,
+        grade: f64,
+        ms: u64,
+        tokens: u64,
+    },
     /// Refused by the service.
     Refused,
     Failed(u8),
@@ -124,6 +127,8 @@ fn summary(run: &Run, repeats: usize) -> evalctl::types::Summary {
     let by_hour: Price = serde_json::from_value(json!({ "per_hour_usd": 36 })).unwrap();
     let price = if run.is_hourly { by_hour } else { by_token.clone() };
     let prices = vec![Ok(by_token), Ok(price)];
+    let terms: Vec<Terms> =
+        prices.iter().map(|price| Terms { price: price.clone(), model: None, is_list_price: false }).collect();
     let column = |name: &str, is_binary| MetricColumn { name: name.to_owned(), is_binary, is_label: false };
     let mut builder = Builder::new(Layout {
         samples: samples.clone(),
@@ -132,12 +137,7 @@ fn summary(run: &Run, repeats: usize) -> evalctl::types::Summary {
         repeats,
         metrics: vec![column("right", true), column("grade", false)],
         clusters: run.clusters.clone(),
-        volume: Some(Volume {
-            requests: 100_000.into(),
-            hours: 24.into(),
-            peak_over_mean: 1.0,
-            is_measured: false,
-        }),
+        volume: Some(Volume { requests: 100_000.into(), hours: 24.into(), peak_over_mean: 1.0, is_measured: false }),
         by_id: vec![],
         classes: vec![],
         unmarkable: vec![],
@@ -153,7 +153,7 @@ fn summary(run: &Run, repeats: usize) -> evalctl::types::Summary {
                 Task::Refused => vec![Mark::binary(false), Mark::binary(false)],
                 Task::Failed(_) | Task::Dropped => vec![],
             };
-            builder.put(sample, candidate, repeat, Facts::of(&record, &marks, &prices[candidate]));
+            builder.put(sample, candidate, repeat, Facts::of(&record, &marks, &terms[candidate]));
         }
     }
     let compared = ["right", "grade", "failure_rate", "latency_ms.mean", "cost_usd"].map(str::to_owned).to_vec();
@@ -203,9 +203,7 @@ fn bars() -> impl Strategy<Value = Bars> {
 fn worsened(task: Task, way: u8) -> Task {
     match (task, way % 6) {
         (Task::Answer { is_right: true, ms, tokens, grade }, 0) => Task::Answer { is_right: false, grade, ms, tokens },
-        (Task::Answer { is_right, grade, ms, tokens }, 1) => {
-            Task::Answer { is_right, grade: grade / 2.0, ms, tokens }
-        }
+        (Task::Answer { is_right, grade, ms, tokens }, 1) => Task::Answer { is_right, grade: grade / 2.0, ms, tokens },
         (_, 2 | 0 | 1) => Task::Failed(way),
         (_, 3) => Task::Failed(way / 6),
         (_, 4) => Task::Refused,
@@ -330,13 +328,8 @@ proptest! {
 fn a_spotless_candidate_passes_every_gate() {
     let answer = |index: u64| Task::Answer { is_right: true, grade: 1.0, ms: 100 + index % 7, tokens: 10 + index % 3 };
     let tasks: Vec<Task> = (0..200).map(answer).collect();
-    let run = Run {
-        clusters: None,
-        ids: (0..200).collect(),
-        baseline: tasks.clone(),
-        candidate: tasks,
-        is_hourly: false,
-    };
+    let run =
+        Run { clusters: None, ids: (0..200).collect(), baseline: tasks.clone(), candidate: tasks, is_hourly: false };
     let verdicts = verdicts(&run, 1, Bars { share: 0.1, time: 300.0, ratio: 1.2 });
     assert_eq!(verdicts, vec![Verdict::Pass; GATES.len()]);
 }
