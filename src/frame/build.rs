@@ -10,7 +10,8 @@ use rust_decimal::prelude::ToPrimitive;
 use crate::frame::{CandidateFrame, RunFrame, Terms};
 use crate::price;
 use crate::types::{
-    Account, Counts, Echo, Failure, FailureKind, Finish, Machines, Mark, Price, Record, Score, TokenSum, Usage, Volume,
+    Account, Counts, Echo, Failure, FailureKind, Finish, Machines, Mark, Price, Rates, Record, Score, TokenSum, Usage,
+    Volume,
 };
 
 /// A metric that a scorer makes.
@@ -405,6 +406,12 @@ impl Columns {
         let full_use = self.cost;
         let mut cost_reason = self.cost_reason;
         let mut worst = Vec::new();
+        // What has one price whatever becomes of it cannot cost more.
+        if let Some(most) = price.and_then(per_request_alone)
+            && full_use.iter().flatten().all(|cost| *cost == most)
+        {
+            worst.extend(most.to_f64().map(|most| ("cost_usd", most)));
+        }
         if let Some(hours) = &hours {
             match &hours.reserved {
                 Ok(reserved) => {
@@ -572,6 +579,12 @@ impl Columns {
         }
         Ok(sum)
     }
+}
+
+/// The price of a request, where nothing else is priced.
+fn per_request_alone(price: &Price) -> Option<Decimal> {
+    let is_alone = price.rates() == Rates::default() && price.tiers.is_empty() && price.per_hour_usd.is_none();
+    price.per_request_usd.filter(|_| is_alone)
 }
 
 /// What machines by the hour come to.

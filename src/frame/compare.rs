@@ -298,8 +298,9 @@ impl Pair<'_> {
         comparison.bootstrap = joined.bootstrap(self.layout, self.settings);
     }
 
-    /// Mean difference of what has no bounds, with Student's t.
-    fn fill_mean(&self, comparison: &mut Comparison, joined: &Joined, clusters: Option<&[u32]>) {
+    /// Mean difference of what has no bounds, with Student's t; none of a few that are all alike, unless they cannot vary
+    /// (`is_certain`).
+    fn fill_mean(&self, comparison: &mut Comparison, joined: &Joined, clusters: Option<&[u32]>, is_certain: bool) {
         let confidence = self.settings.confidence;
         let differences = &joined.differences();
         let (mean, unit) = match clusters {
@@ -313,7 +314,7 @@ impl Pair<'_> {
             return;
         };
         comparison.difference = Some(mean.mean);
-        if is_too_alike(mean.se, n) {
+        if is_too_alike(mean.se, n) && !is_certain {
             comparison.reason = Some(alike(n));
             return;
         }
@@ -395,23 +396,24 @@ impl Pair<'_> {
             let baseline = per_sample(&self.baseline.rows_at_worst(column, repeats, 0.0, no), repeats);
             Some(Joined::of(candidate, baseline, no))
         };
-        self.fill_mean(&mut comparison, &joined, clusters.as_deref());
-        let mut ratio = self.ratio(metric, &joined);
+        let is_certain = self.candidate.is_certain(column) && self.baseline.is_certain(column);
+        self.fill_mean(&mut comparison, &joined, clusters.as_deref(), is_certain);
+        let mut ratio = self.ratio(metric, &joined, is_certain);
         if joined.lost == 0 {
             comparison.paired_at_worst.clone_from(&comparison.paired);
             (ratio.at_worst.lower, ratio.at_worst.upper) = (ratio.lower, ratio.upper);
         } else if let Some(worst) = at_worst() {
             let clusters = self.clusters(&worst);
             let mut filled = self.blank(metric, unit, &worst, method);
-            self.fill_mean(&mut filled, &worst, clusters.as_deref());
+            self.fill_mean(&mut filled, &worst, clusters.as_deref(), is_certain);
             comparison.paired_at_worst = filled.paired;
-            ratio.at_worst.upper = self.ratio(metric, &worst).upper;
+            ratio.at_worst.upper = self.ratio(metric, &worst, is_certain).upper;
         }
         comparison.ratio = Some(ratio);
         comparison
     }
 
-    fn ratio(&self, metric: &str, joined: &Joined) -> Estimate {
+    fn ratio(&self, metric: &str, joined: &Joined, is_certain: bool) -> Estimate {
         let Settings { confidence, seed, .. } = *self.settings;
         let n = joined.samples.len() as u64;
         let mut ratio = Estimate {
@@ -447,7 +449,7 @@ impl Pair<'_> {
         };
         match (ratio.value, interval) {
             (None, _) => ratio.reason = Some("the baseline's mean is 0".to_owned()),
-            (Some(_), Some(interval)) if is_too_alike(interval.upper - interval.lower, n) => {
+            (Some(_), Some(interval)) if is_too_alike(interval.upper - interval.lower, n) && !is_certain => {
                 ratio.reason = Some(alike(n));
             }
             (Some(_), Some(interval)) => (ratio.lower, ratio.upper) = (Some(interval.lower), Some(interval.upper)),

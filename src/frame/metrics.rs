@@ -232,7 +232,8 @@ impl Own<'_> {
     /// known; else nothing can be said of it.
     fn mean(&self, name: &str, column: &str, unit: Unit, if_empty: &str) -> Estimate {
         let repeats = self.layout.repeats;
-        let of = |rows: &[Option<f64>]| self.of_samples(name, unit, &per_sample(rows, repeats), if_empty);
+        let is_certain = self.candidate.is_certain(column);
+        let of = |rows: &[Option<f64>]| self.of_samples(name, unit, &per_sample(rows, repeats), is_certain, if_empty);
         let mut estimate = of(&self.candidate.rows(column));
         if estimate.missing == 0 {
             (estimate.at_worst.lower, estimate.at_worst.upper) = (estimate.lower, estimate.upper);
@@ -307,8 +308,8 @@ impl Own<'_> {
     }
 
     /// A mean of something without bounds over samples, with Student's t, on cluster-robust errors where samples are
-    /// clustered.
-    fn of_samples(&self, name: &str, unit: Unit, values: &[Option<f64>], if_empty: &str) -> Estimate {
+    /// clustered. A few values that are all alike have no interval, unless they cannot vary (`is_certain`).
+    fn of_samples(&self, name: &str, unit: Unit, values: &[Option<f64>], is_certain: bool, if_empty: &str) -> Estimate {
         let confidence = self.settings.confidence;
         let seen: Vec<f64> = values.iter().flatten().copied().collect();
         let n = seen.len() as u64;
@@ -339,7 +340,7 @@ impl Own<'_> {
             None => (stats::mean(&seen, confidence), "samples"),
         };
         match mean {
-            Some(mean) if is_too_alike(mean.se, n) => estimate.reason = Some(alike(n)),
+            Some(mean) if is_too_alike(mean.se, n) && !is_certain => estimate.reason = Some(alike(n)),
             Some(mean) => {
                 estimate.value = Some(mean.mean);
                 (estimate.lower, estimate.upper) = (Some(mean.interval.lower), Some(mean.interval.upper));

@@ -111,6 +111,11 @@ impl CandidateFrame {
         self.worst.iter().find(|(column, _)| *column == name).map(|(_, worst)| *worst)
     }
 
+    /// Whether every value is the most that there can be, so that none is left to vary: a fixed price per request.
+    fn is_certain(&self, name: &str) -> bool {
+        self.worst_of(name).is_some_and(|worst| self.numbers(name).iter().flatten().all(|value| value == worst))
+    }
+
     /// Whether every task has a value.
     fn is_whole(&self, name: &str) -> bool {
         self.numbers(name).null_count() == 0

@@ -294,7 +294,7 @@ fn gates() -> Vec<GateReport> {
         gate(small, Pass, latency.clone(), [888.0, 830.0, 960.0], by_latency, "the upper end 960 ms is below 2,000 ms"),
         gate(small, Pass, cost.clone(), [0.1, 0.098, 0.102], by_cost, "the upper end 0.102 is at most 0.6"),
         GateReport {
-            samples_needed: Some(1240),
+            samples_needed: Some(1300),
             ..gate(
                 "qwen-vllm",
                 Inconclusive,

@@ -387,17 +387,13 @@ pub(crate) fn why(report: &Report, candidate: &CandidateReport, name: impl Fn(&s
     parts.join("; ")
 }
 
-/// How many more samples would settle undecided gates: as many as the most demanding one needs, if that is known of
-/// every one. `None` when a gate has no figure to judge: its reason says what it lacks, and that may not be samples.
+/// How many more samples would settle undecided gates: as many as the most demanding one needs. `None` unless every one of
+/// them names a number: the reasons say what the others lack, and that may not be samples.
 pub(crate) fn more_samples<'a>(gates: impl Iterator<Item = &'a GateReport> + Clone) -> Option<String> {
-    if gates.clone().any(|gate| gate.observed.is_none()) {
-        return None;
-    }
     let needed: Option<Vec<u64>> = gates.map(|gate| gate.samples_needed).collect();
-    Some(match needed.and_then(|needed| needed.into_iter().max()) {
-        Some(1) => "about 1 more sample needed".to_owned(),
-        Some(samples) => format!("about {} more samples needed", count(samples)),
-        None => "more samples needed; how many cannot be said".to_owned(),
+    Some(match needed?.into_iter().max()? {
+        1 => "about 1 more sample needed".to_owned(),
+        samples => format!("about {} more samples needed", count(samples)),
     })
 }
 

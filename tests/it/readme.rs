@@ -180,7 +180,8 @@ fn the_suites_of_the_repository_are_sound() {
     }
 }
 
-/// A run that version 0.1 wrote: every later version reads it, and finds the same figures.
+/// A run that version 0.1 wrote: every later version reads it, and finds the same figures and verdicts. Two things have been
+/// put right since: bootstrapped intervals of macro F1 were too narrow, and "n more samples" claimed a third digit.
 #[test]
 fn runs_of_past_versions_are_still_read() {
     let folder = checkout();
@@ -199,7 +200,12 @@ fn runs_of_past_versions_are_still_read() {
 fn holds(made: &Value, stored: &Value, place: &str) {
     match stored {
         Value::Object(fields) => {
-            fields.iter().for_each(|(key, value)| holds(&made[key], value, &format!("{place}.{key}")))
+            let is_put_right = |key: &str| {
+                key == "samples_needed" || (stored["method"] == "bootstrap" && matches!(key, "lower" | "upper"))
+            };
+            for (key, value) in fields.iter().filter(|(key, _)| !is_put_right(key)) {
+                holds(&made[key], value, &format!("{place}.{key}"));
+            }
         }
         Value::Array(items) if items.iter().all(|item| item["name"].is_string()) => {
             for item in items {

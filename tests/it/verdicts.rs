@@ -204,10 +204,10 @@ fn worsened(task: Task, way: u8) -> Task {
     match (task, way % 6) {
         (Task::Answer { is_right: true, ms, tokens, grade }, 0) => Task::Answer { is_right: false, grade, ms, tokens },
         (Task::Answer { is_right, grade, ms, tokens }, 1) => Task::Answer { is_right, grade: grade / 2.0, ms, tokens },
-        (_, 2 | 0 | 1) => Task::Failed(way),
-        (_, 3) => Task::Failed(way / 6),
-        (_, 4) => Task::Refused,
-        (_, _) => Task::Dropped,
+        (Task::Answer { .. }, 2) => Task::Refused,
+        (Task::Answer { .. }, 3) => Task::Dropped,
+        (Task::Answer { .. } | Task::Refused, _) => Task::Failed(way / 6),
+        (lost, _) => lost,
     }
 }
 
