@@ -285,7 +285,8 @@ impl Own<'_> {
             return estimate;
         }
         let most = of_cost.at_worst.upper.zip(share.at_worst.lower);
-        estimate.at_worst.upper = most.filter(|(_, least)| *least > 0.0).map(|(cost, least)| cost / least);
+        // With no share of right answers ruled out, the price of one has no bound.
+        estimate.at_worst.upper = most.map(|(cost, least)| if least > 0.0 { cost / least } else { f64::INFINITY });
         let clusters = self.layout.clusters.as_ref().map(|clusters| {
             let of_pairs = clusters.iter().zip(&pairs).filter(|(_, pair)| pair.is_some());
             of_pairs.map(|(cluster, _)| *cluster).collect::<Vec<u32>>()

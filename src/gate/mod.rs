@@ -218,19 +218,9 @@ fn judge_one(bar: Bar, metric: &str, candidate: &str, summary: &Summary) -> Foun
     }
 }
 
-/// Judges a candidate's own figure, for which what is missing counts against a pass.
+/// Judges a figure against an absolute bar (or a ratio against a bar of ratios). A pass rests on the end that the interval has
+/// at the worst that is possible, a fail on what was seen.
 fn judge_own(estimate: &Estimate, bar: f64, is_floor: bool) -> Found {
-    let mut found = judge_figure(estimate, bar, is_floor);
-    if found.verdict == Verdict::Pass
-        && let Some(reason) = lost_could_undo(estimate, bar, is_floor)
-    {
-        (found.verdict, found.reason) = (Verdict::Inconclusive, reason);
-    }
-    found
-}
-
-/// Judges a figure against an absolute bar (or a ratio against a bar of ratios).
-fn judge_figure(estimate: &Estimate, bar: f64, is_floor: bool) -> Found {
     let Some(value) = estimate.value else {
         return Found::nothing(estimate.reason.clone().unwrap_or_else(|| "it could not be measured".to_owned()));
     };
@@ -244,7 +234,9 @@ fn judge_figure(estimate: &Estimate, bar: f64, is_floor: bool) -> Found {
         samples_needed: None,
     };
     // The end that must be on the good side for a pass, and the one that must be on the bad side for a fail.
-    let (worst, best) = if is_floor { (estimate.lower, estimate.upper) } else { (estimate.upper, estimate.lower) };
+    let (seen, best) = if is_floor { (estimate.lower, estimate.upper) } else { (estimate.upper, estimate.lower) };
+    let AtWorst { lost, lower, upper } = estimate.at_worst;
+    let worst = (if is_floor { lower } else { upper }).or(seen.filter(|_| lost == 0));
     let is_good = |end: f64| if is_floor { end >= bar } else { end <= bar };
     let side = if is_floor { "below" } else { "above" };
     if worst.is_some_and(is_good) {
@@ -253,8 +245,19 @@ fn judge_figure(estimate: &Estimate, bar: f64, is_floor: bool) -> Found {
     } else if best.is_some_and(|end| !is_good(end)) {
         found.verdict = Verdict::Fail;
         found.reason = format!("the whole interval lies {side} the bar");
+    } else if seen.is_some_and(is_good) {
+        let all = estimate.n + lost;
+        found.reason = match (lost, worst) {
+            (0, _) => {
+                "its interval is only so narrow because what is wrong is spread evenly over the clusters".to_owned()
+            }
+            (_, None) => format!("{lost} of {all} values are missing and could be anything"),
+            (_, Some(_)) => {
+                format!("{lost} of {all} could not be observed; had they gone against the candidate, it would not pass")
+            }
+        };
     } else {
-        found.reason = match (&estimate.reason, worst, best) {
+        found.reason = match (&estimate.reason, seen, best) {
             (Some(reason), None, _) | (Some(reason), _, None) => reason.clone(),
             _ if is_good(value) => format!("the figure clears the bar, but its interval reaches {side} it"),
             _ => "the figure misses the bar, but its interval reaches it".to_owned(),
@@ -262,27 +265,6 @@ fn judge_figure(estimate: &Estimate, bar: f64, is_floor: bool) -> Found {
         found.needing(sizing::for_figure(estimate, bar, is_floor));
     }
     found
-}
-
-/// Why a passing figure would not pass if all that was lost had been as bad as it can be.
-fn lost_could_undo(estimate: &Estimate, bar: f64, is_floor: bool) -> Option<String> {
-    let AtWorst { lost, lower, upper } = estimate.at_worst;
-    let all = estimate.n + lost;
-    let still_passes = match if is_floor { lower } else { upper } {
-        Some(end) if is_floor => end >= bar,
-        Some(end) => end <= bar,
-        None => lost == 0,
-    };
-    if still_passes {
-        return None;
-    }
-    Some(match (lost, if is_floor { lower } else { upper }) {
-        (0, _) => "its interval is only so narrow because what is wrong is spread evenly over the clusters".to_owned(),
-        (_, None) => format!("{lost} of {all} values are missing and could be anything"),
-        (_, Some(_)) => {
-            format!("{lost} of {all} could not be observed; had they gone against the candidate, it would not pass")
-        }
-    })
 }
 
 fn judge_non_inferior(comparison: &Comparison, margin: f64, is_lower_better: bool) -> Found {
@@ -309,15 +291,24 @@ fn judge_non_inferior(comparison: &Comparison, margin: f64, is_lower_better: boo
     };
     // Turned so that more is better: the loss at worst and at best.
     let (at_worst, at_best) = if is_lower_better { (-upper, -lower) } else { (lower, upper) };
-    if at_worst > -margin {
+    let rests_on = pass_rests_on(comparison, at_worst, is_lower_better);
+    if rests_on.is_some_and(|end| end > -margin) {
         found.verdict = Verdict::Pass;
         found.reason = "a loss as large as the margin is ruled out".to_owned();
-        if let Some(reason) = lost_pairs_could_undo(comparison, margin, is_lower_better) {
-            (found.verdict, found.reason) = (Verdict::Inconclusive, reason);
-        }
     } else if at_best < -margin {
         found.verdict = Verdict::Fail;
         found.reason = "the loss is larger than the margin".to_owned();
+    } else if at_worst > -margin {
+        let lost = comparison.lost;
+        found.reason = match (lost, rests_on) {
+            (0, _) => {
+                "its interval is only so narrow because what is worse is spread evenly over the clusters".to_owned()
+            }
+            (_, None) => format!("{lost} samples lack a value of one of the two, which could be anything"),
+            (_, Some(_)) => format!(
+                "{lost} samples lack a mark of one of the two; had they gone against the candidate, it would not pass"
+            ),
+        };
     } else {
         found.reason = "a loss as large as the margin is not ruled out".to_owned();
         found.needing(sizing::non_inferior(comparison, margin, is_lower_better));
@@ -354,21 +345,12 @@ fn careful_loss(paired: &Paired, confidence: f64, is_lower_better: bool) -> Opti
     }
 }
 
-/// Why a passing comparison would not pass if every pair that was lost had gone against the candidate.
-fn lost_pairs_could_undo(comparison: &Comparison, margin: f64, is_lower_better: bool) -> Option<String> {
-    let lost = comparison.lost;
+/// The end that a pass rests on, turned so that more is better: the careful one, with every pair that was lost gone against
+/// the candidate. `None` when nothing can be said. `seen` is the end of what was seen.
+fn pass_rests_on(comparison: &Comparison, seen: f64, is_lower_better: bool) -> Option<f64> {
     let at_worst = comparison.paired_at_worst.as_ref();
-    match at_worst.and_then(|paired| careful_loss(paired, 1.0 - 2.0 * ALPHA, is_lower_better)) {
-        Some(end) if end > -margin => None,
-        None if lost == 0 => None,
-        None => Some(format!("{lost} samples lack a value of one of the two, which could be anything")),
-        Some(_) if lost == 0 => {
-            Some("its interval is only so narrow because what is worse is spread evenly over the clusters".to_owned())
-        }
-        Some(_) => Some(format!(
-            "{lost} samples lack a mark of one of the two; had they gone against the candidate, it would not pass"
-        )),
-    }
+    let careful = at_worst.and_then(|paired| careful_loss(paired, 1.0 - 2.0 * ALPHA, is_lower_better));
+    careful.or((comparison.lost == 0).then_some(seen))
 }
 
 #[cfg(test)]

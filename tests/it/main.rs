@@ -15,6 +15,7 @@ mod check;
 mod commands;
 mod crash;
 mod dialects;
+mod edges;
 mod floors;
 mod gsm8k;
 mod hostile;

@@ -442,3 +442,36 @@ fn recorded_interactions_replayed_to_who_answers_alike_agree() {
     assert!(judged > kept / 2, "{judged} of {kept}");
     assert_eq!(agreed, judged, "what is answered alike agrees");
 }
+
+/// A machine by the hour is reserved over the log's own span, however fast the log is replayed.
+#[test]
+fn a_replayed_machine_costs_what_it_costs_over_the_span_of_the_log() {
+    let model = Model::start(similar);
+    let folder = Folder::new();
+    // 40 requests, one every 30 seconds: 20 minutes.
+    capture(&folder, 40, 30_000);
+    suite(&folder, &[("box", &model)], "gates:\n  - { metric: cost_usd, at_most_ratio: 0.5 }\n");
+    folder.write("suite.yaml", folder.read("suite.yaml").replace("per_request_usd: 0.001", "per_hour_usd: 3.13"));
+    let told = replay(&folder, &["--speed", "100000"]).expect(1);
+    let report = folder.json("run/report.json");
+    let machines = &candidate(&report, "box")["machines"];
+    // 3.13 · ⅓ hour ÷ 40, thirteen times the 0.002 that the log says; the moments in which it was busy cost far less.
+    let reserved = machines["reserved_usd"].as_f64().unwrap();
+    assert!((reserved - 3.13 / 3.0 / 40.0).abs() < 1e-9, "{machines}");
+    assert!(machines["full_use_usd"].as_f64().unwrap() < 0.001, "{machines}");
+    let volume = &machines["volume"];
+    assert_eq!((&volume["requests"], &volume["is_measured"]), (&json!("40"), &json!(true)));
+    assert_eq!(report["gates"][0]["verdict"], "fail");
+    let text = told.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in [
+        "at full use $",
+        "reserved $0.026",
+        "40 requests in the log",
+        "breaks even with logged at 0.435 requests a second",
+    ] {
+        assert!(text.contains(words), "{words}: {}", told.out);
+    }
+    // Marked again, the stored replay says the same.
+    folder.run(&["score", "run"]).expect(1);
+    assert_eq!(&candidate(&folder.json("run/report.json"), "box")["machines"], machines);
+}
