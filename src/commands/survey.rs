@@ -233,9 +233,10 @@ impl Survey {
     }
 
     /// How much the log asks over its own span, whatever the speed of the replay: from its first request to one mean gap
-    /// after its last. `None` where it tells no times.
+    /// after its last. `None` where it tells no times, or less than a minute of them.
     pub fn volume(&self) -> Option<Volume> {
-        let (first, last) = self.logged?;
+        // A burst of less than a minute says nothing of a day.
+        let (first, last) = self.logged.filter(|(first, last)| last.saturating_sub(*first) >= MINUTE_US)?;
         let gap = (last - first).checked_div(i64::try_from(self.requests).ok()?.checked_sub(1)?)?;
         let hours =
             Decimal::from(last.checked_sub(first)?.checked_add(gap)?).checked_div(Decimal::from(3_600_000_000_i64))?;

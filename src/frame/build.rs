@@ -76,11 +76,9 @@ pub struct Facts {
     pub is_open: bool,
     /// Attempts beyond the first.
     pub retries: u64,
-    /// Whether the answer says something: a text or a call, and no refusal of the service.
+    /// Whether the answer says something: a text or a call, and no refusal of the service. What others took and cost says
+    /// nothing of what an answer takes and costs.
     pub is_answer: bool,
-    /// Whether the service says that it refused or filtered the answer: what that took and cost says nothing of what an
-    /// answer takes and costs.
-    pub is_refused: bool,
     /// Whether the answer ran into its token limit; `None` when the service did not say why it stopped.
     pub is_truncated: Option<bool>,
     /// Milliseconds.
@@ -132,7 +130,6 @@ impl Facts {
                     is_open,
                     retries,
                     is_answer: false,
-                    is_refused: false,
                     is_truncated: None,
                     latency_ms: timed.map(|(timing, _)| ms(timing.done)),
                     ttft_ms: None,
@@ -164,13 +161,12 @@ impl Facts {
         };
         let cost = terms.cost(response, timing.is_some());
         let is_refused = response.is_refusal || response.finish == Some(Finish::Filter);
-        let says_something = !response.text.trim().is_empty() || !response.tool_calls.is_empty();
+        let is_answer = !is_refused && (!response.text.trim().is_empty() || !response.tool_calls.is_empty());
         Facts {
             failure: None,
             is_open,
             retries,
-            is_answer: says_something && !is_refused,
-            is_refused,
+            is_answer,
             is_truncated: response.finish.map(|finish| finish == Finish::Length),
             latency_ms: timing.map(|timing| ms(timing.done)),
             ttft_ms: first.map(ms),
@@ -239,7 +235,10 @@ struct Columns {
     state: Vec<State>,
     account: Account,
     answers: u64,
-    refused: Vec<bool>,
+    /// Answers that were refused or are blank.
+    says_nothing: Vec<bool>,
+    /// Attempts that failed and may have been billed, with the dollars that were set aside for them.
+    billed: Vec<(u32, Option<Decimal>)>,
     truncated: Vec<Option<bool>>,
     latency_ms: Vec<Option<f64>>,
     ttft_ms: Vec<Option<f64>>,
@@ -282,7 +281,8 @@ impl Builder {
                     state: vec![State::Dropped; tasks],
                     account: Account::default(),
                     answers: 0,
-                    refused: vec![false; tasks],
+                    says_nothing: vec![false; tasks],
+                    billed: vec![(0, None); tasks],
                     truncated: vec![None; tasks],
                     latency_ms: vec![None; tasks],
                     ttft_ms: vec![None; tasks],
@@ -308,6 +308,7 @@ impl Builder {
         let row = sample * self.layout.repeats + repeat;
         let columns = &mut self.columns[candidate];
         enter(&mut columns.account, &facts);
+        columns.billed[row] = (u32::try_from(facts.maybe_billed).unwrap_or(u32::MAX), facts.held_usd);
         if facts.is_open {
             return;
         }
@@ -326,7 +327,7 @@ impl Builder {
             }
         }
         columns.answers += u64::from(facts.is_answer);
-        columns.refused[row] = facts.is_refused;
+        columns.says_nothing[row] = !facts.is_answer;
         let is_scored = facts.marks.iter().all(Option::is_some);
         columns.state[row] = if is_scored { State::Scored } else { State::Unscored };
         columns.truncated[row] = facts.is_truncated;
@@ -405,13 +406,10 @@ impl Columns {
         let spend = self.spend();
         let full_use = self.cost;
         let mut cost_reason = self.cost_reason;
-        let mut worst = Vec::new();
-        // What has one price whatever becomes of it cannot cost more.
-        if let Some(most) = price.and_then(per_request_alone)
-            && full_use.iter().flatten().all(|cost| *cost == most)
-        {
-            worst.extend(most.to_f64().map(|most| ("cost_usd", most)));
-        }
+        // What every attempt costs, where that is fixed beforehand, and what every task does.
+        let mut per_attempt = price.and_then(per_request_alone);
+        per_attempt = per_attempt.filter(|fixed| cost.iter().flatten().all(|cost| cost == fixed));
+        let mut per_task = None;
         if let Some(hours) = &hours {
             match &hours.reserved {
                 Ok(reserved) => {
@@ -426,7 +424,7 @@ impl Columns {
                         })
                         .collect();
                     // Machines that stand there anyway cost no more for what failed on them.
-                    worst.extend(reserved.to_f64().filter(|_| is_by_hours_alone).map(|most| ("cost_usd", most)));
+                    per_task = is_by_hours_alone.then_some(*reserved);
                 }
                 Err(reason) => {
                     cost_reason.get_or_insert_with(|| reason.clone());
@@ -434,6 +432,24 @@ impl Columns {
                 }
             }
         }
+        // The most that each task can have cost, attempts that may have been billed included; `None` where nothing bounds it.
+        let at_most = |row: usize| {
+            let (billed, extra) = self.billed[row];
+            match (per_task, per_attempt, cost[row]) {
+                (Some(fixed), _, _) => Some(fixed),
+                (None, Some(fixed), _) => {
+                    let answer = u32::from(matches!(self.state[row], State::Scored | State::Unscored));
+                    fixed.checked_mul(Decimal::from(billed.saturating_add(answer).max(1)))
+                }
+                (None, None, Some(cost)) if self.says_nothing[row] || billed > 0 => {
+                    extra.filter(|_| !self.says_nothing[row]).and_then(|extra| cost.checked_add(extra))
+                }
+                (None, None, cost) => cost,
+            }
+        };
+        let at_most: Vec<Option<f64>> =
+            (0..self.state.len()).map(|row| at_most(row).and_then(|most| most.to_f64())).collect();
+        let is_fixed_cost = per_task.is_some() || per_attempt.is_some();
         let mut counts = Counts { tasks: self.state.len() as u64, ..Counts::default() };
         let mut failures = BTreeMap::new();
         for state in &self.state {
@@ -456,9 +472,9 @@ impl Columns {
         let truth = |is: Option<bool>| is.map(|is| if is { 1.0 } else { 0.0 });
         columns.push(numbers("truncation_rate", self.truncated.into_iter().map(truth)));
         columns.push(numbers("other_model_rate", self.other_model.into_iter().map(truth)));
-        let refused = &self.refused;
+        let says_nothing = &self.says_nothing;
         let observed = |cells: Vec<Option<f64>>| {
-            cells.into_iter().zip(refused).map(|(cell, is_refused)| cell.filter(|_| !is_refused))
+            cells.into_iter().zip(says_nothing).map(|(cell, says_nothing)| cell.filter(|_| !says_nothing))
         };
         let dollars = |cells: Vec<Option<Decimal>>| {
             observed(cells.into_iter().map(|cost| cost.and_then(|cost| cost.to_f64())).collect())
@@ -470,6 +486,7 @@ impl Columns {
         columns.push(numbers("input_tokens", observed(self.input_tokens)));
         columns.push(numbers("output_tokens", observed(self.output_tokens)));
         columns.push(numbers("cost_usd", dollars(cost)));
+        columns.push(numbers("cost_usd at most", at_most.into_iter()));
         if hours.is_some() {
             columns.push(numbers("cost_full_use_usd", dollars(full_use)));
         }
@@ -495,7 +512,7 @@ impl Columns {
             account: self.account,
             spend,
             cost_reason,
-            worst,
+            is_fixed_cost,
             machines: hours.map(|hours| hours.machines),
         }
     }
@@ -509,7 +526,16 @@ impl Columns {
         volume: Option<Volume>,
     ) -> ByTheHour {
         let rows: Vec<usize> = (0..self.spans.len()).filter(|row| self.spans[*row].is_some()).collect();
-        let spans: Vec<(Duration, Duration)> = rows.iter().filter_map(|row| self.spans[*row]).collect();
+        let mut spans: Vec<(Duration, Duration)> = rows.iter().filter_map(|row| self.spans[*row]).collect();
+        // Recorded answers say how long they took and not when: then they are taken to have come one after another, so that no
+        // throughput is made up.
+        if spans.iter().all(|(start, _)| start.is_zero()) {
+            let mut now = Duration::ZERO;
+            for (start, end) in &mut spans {
+                (*start, *end) = (now, now.saturating_add(*end));
+                now = *end;
+            }
+        }
         let (shares, busy) = price::machine_time(&spans);
         let is_answered = |row: usize| matches!(self.state[row], State::Scored | State::Unscored);
         let count = |is: &dyn Fn(&State) -> bool| self.state.iter().filter(|state| is(state)).count() as u64;
@@ -539,10 +565,11 @@ impl Columns {
         }
         let measured_per_s = (answered > 0 && !busy.is_zero()).then(|| answered as f64 / busy.as_secs_f64());
         let needed = volume.zip(measured_per_s).and_then(|(volume, rate)| price::machines_needed(&volume, rate));
-        let machines = replicas.map(|replicas| u64::from(replicas.get())).or(needed);
+        // Fewer than the peak needs cannot serve it, whatever the suite hopes for.
+        let machines = replicas.map(|replicas| u64::from(replicas.get())).max(needed);
         let reserved = match (volume, machines) {
             (None, _) => Err("it is paid by the hour, so what a request costs depends on how many there are: state \
-                              `volume: { requests_per_day: …, peak_over_mean: … }`"
+                              `volume: { requests_per_day: …, peak_over_mean: … }` in the suite"
                 .to_owned()),
             (Some(_), None) => Err("no times were measured that say how many machines the volume needs: state \
                                     `replicas` in its `price`"

@@ -50,3 +50,24 @@ pub(super) fn lumps(layout: &Layout, samples: impl Iterator<Item = (usize, f64)>
     let alike = sums.chunk_by(|one, other| one == other);
     alike.map(|lumps| Lump { size: lumps[0].0, sum: lumps[0].1, count: lumps.len() as u64 }).collect()
 }
+
+/// Yes/no outcomes of single tasks as clusters, those that are there: the repeats of a sample and the samples of a cluster
+/// belong together.
+pub(super) fn row_cells(layout: &Layout, rows: &[Option<bool>]) -> Vec<Cell> {
+    let mut members: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+    for (sample, of_sample) in rows.chunks(layout.repeats).enumerate() {
+        let cluster = layout.clusters.as_ref().map_or_else(
+            || u32::try_from(sample).expect("a run has fewer samples than 32 bits count"),
+            |clusters| clusters[sample],
+        );
+        for is_worse in of_sample.iter().flatten() {
+            let cluster = members.entry(cluster).or_default();
+            *cluster = (cluster.0 + 1, cluster.1 + u64::from(*is_worse));
+        }
+    }
+    let mut alike: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+    for cluster in members.into_values() {
+        *alike.entry(cluster).or_default() += 1;
+    }
+    alike.into_iter().map(|((size, worse), count)| Cell { size, better: 0, worse, count }).collect()
+}

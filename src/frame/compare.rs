@@ -3,10 +3,10 @@
 use crate::frame::build::mark_column;
 use crate::frame::clusters::{cells, lumps};
 use crate::frame::label::{self, Answers};
-use crate::frame::metrics::{alike, distinct, is_too_alike, quantile_of};
+use crate::frame::metrics::{alike, distinct, is_too_alike};
 use crate::frame::{CandidateFrame, Layout, RESAMPLES, Settings, per_sample};
 use crate::stats::{self, FlipMonitor};
-use crate::types::{AtWorst, Comparison, Discordant, Estimate, Flip, Method, Paired, Unit};
+use crate::types::{AtWorst, Comparison, Discordant, Estimate, Flip, Method, Paired, Unit, quantile_of};
 
 /// Built-in columns compared in every run, by the mean over samples.
 const MEANS: [(&str, &str, Unit); 6] = [
@@ -308,13 +308,15 @@ impl Pair<'_> {
             None => (stats::mean(differences, confidence), "samples"),
         };
         let n = differences.len() as u64;
+        let size = joined.candidate.iter().chain(&joined.baseline).fold(0.0, |size: f64, value| size.max(value.abs()));
+        let count = clusters.map_or(n, distinct);
         comparison.difference = Some(differences.iter().sum::<f64>() / n as f64);
         let Some(mean) = mean else {
             comparison.reason = Some(format!("no interval: fewer than two {unit} have a value for both"));
             return;
         };
         comparison.difference = Some(mean.mean);
-        if is_too_alike(mean.se, n) && !is_certain {
+        if is_too_alike(mean.se, size, count) && !is_certain {
             comparison.reason = Some(alike(n));
             return;
         }
@@ -338,6 +340,7 @@ impl Pair<'_> {
             Some(candidate.macro_f1(samples())? - baseline.macro_f1(samples())?)
         };
         self.fill_bootstrap(&mut comparison, &joined.samples, units, difference);
+        let all = || joined.samples.iter().map(|sample| *sample as usize);
         let column = mark_column(metric);
         let rows = (self.candidate.rows(&column), self.baseline.rows(&column));
         let accuracy = self.marks(&name, &rows, true, |_| false);
@@ -345,7 +348,24 @@ impl Pair<'_> {
             Some(label::Spread { value: comparison.difference?, lower: comparison.lower?, upper: comparison.upper? })
         };
         if let (Some(own), Some(accuracy)) = (of(&comparison), of(&accuracy)) {
+            let (below, above) = label::reach_of_classes(&baseline, all(), |samples| {
+                let right = |answers: &Answers, sample: usize| answers.right(sample);
+                let counts = samples.iter().map(|sample| {
+                    let (new, old) = (right(&candidate, *sample), right(&baseline, *sample));
+                    (*sample, new.saturating_sub(old), old.saturating_sub(new))
+                });
+                let cells = cells(self.layout, counts);
+                let interval = stats::clustered_tango(&cells, self.settings.confidence)?;
+                let lower = stats::careful_tango_lower(&cells, self.settings.confidence)?;
+                let (better, worse, n) = cells.iter().fold((0, 0, 0), |(better, worse, n), cell| {
+                    (better + cell.better * cell.count, worse + cell.worse * cell.count, n + cell.size * cell.count)
+                });
+                let difference = (better as f64 - worse as f64) / n as f64;
+                Some((difference - lower, interval.upper - difference))
+            });
             let wide = own.at_least_as_wide_as(&accuracy);
+            let by_class = label::Spread { value: own.value, lower: own.value - below, upper: own.value + above };
+            let wide = wide.at_least_as_wide_as(&by_class);
             (comparison.lower, comparison.upper) = (Some(wide.lower.max(-1.0)), Some(wide.upper.min(1.0)));
         }
         comparison
@@ -391,15 +411,17 @@ impl Pair<'_> {
             return comparison;
         }
         let at_worst = || {
-            let worst = self.candidate.worst_of(column).or(self.candidate.is_whole(column).then_some(0.0))?;
-            let candidate = per_sample(&self.candidate.rows_at_worst(column, repeats, worst, no), repeats);
+            let candidate = per_sample(&self.candidate.rows_at_most(column)?, repeats);
             let baseline = per_sample(&self.baseline.rows_at_worst(column, repeats, 0.0, no), repeats);
             Some(Joined::of(candidate, baseline, no))
         };
+        let lost = joined.lost.max(self.candidate.unsure(column, repeats));
+        comparison.lost = lost;
         let is_certain = self.candidate.is_certain(column) && self.baseline.is_certain(column);
         self.fill_mean(&mut comparison, &joined, clusters.as_deref(), is_certain);
         let mut ratio = self.ratio(metric, &joined, is_certain);
-        if joined.lost == 0 {
+        ratio.at_worst.lost = lost;
+        if lost == 0 {
             comparison.paired_at_worst.clone_from(&comparison.paired);
             (ratio.at_worst.lower, ratio.at_worst.upper) = (ratio.lower, ratio.upper);
         } else if let Some(worst) = at_worst() {
@@ -416,6 +438,7 @@ impl Pair<'_> {
     fn ratio(&self, metric: &str, joined: &Joined, is_certain: bool) -> Estimate {
         let Settings { confidence, seed, .. } = *self.settings;
         let n = joined.samples.len() as u64;
+        let count = self.clusters(joined).map_or(n, |clusters| distinct(&clusters));
         let mut ratio = Estimate {
             name: format!("{metric}.ratio"),
             unit: Unit::Share,
@@ -449,7 +472,9 @@ impl Pair<'_> {
         };
         match (ratio.value, interval) {
             (None, _) => ratio.reason = Some("the baseline's mean is 0".to_owned()),
-            (Some(_), Some(interval)) if is_too_alike(interval.upper - interval.lower, n) && !is_certain => {
+            (Some(value), Some(interval))
+                if is_too_alike(interval.upper - interval.lower, value, count) && !is_certain =>
+            {
                 ratio.reason = Some(alike(n));
             }
             (Some(_), Some(interval)) => (ratio.lower, ratio.upper) = (Some(interval.lower), Some(interval.upper)),
@@ -474,14 +499,23 @@ impl Pair<'_> {
         };
         let units = || label::units(self.layout, |sample| places[sample].is_some());
         let Some((candidate, baseline)) = both(&joined.samples) else { return comparison };
+        // The largest of a few is no quantile, however often they are drawn.
+        let least = stats::min_n_for_upper_bound(p, 0.5 + self.settings.confidence / 2.0).unwrap_or(2);
+        let is_few = units().len() < usize::try_from(least).unwrap_or(usize::MAX);
+        let few = || format!("no interval: it needs at least {least} samples (or clusters) that both have answered");
         self.fill_bootstrap(&mut comparison, &joined.samples, units(), |samples| both(samples).map(|(c, b)| c - b));
-        unless_alike(&mut comparison);
+        unless_alike(&mut comparison, candidate.max(baseline));
         let mut ratio = self.blank(metric, Unit::Share, &joined, Method::Bootstrap);
         if baseline > 0.0 {
             self.fill_bootstrap(&mut ratio, &joined.samples, units(), |samples| {
                 both(samples).and_then(|(c, b)| (b > 0.0).then(|| c / b))
             });
-            unless_alike(&mut ratio);
+            unless_alike(&mut ratio, candidate / baseline);
+        }
+        if is_few {
+            for found in [&mut comparison, &mut ratio] {
+                (found.lower, found.upper, found.reason) = (None, None, Some(few()));
+            }
         }
         comparison.ratio = Some(Estimate {
             name: format!("{metric}.ratio"),
@@ -500,11 +534,11 @@ impl Pair<'_> {
     }
 }
 
-/// Takes back an interval of no width: what never differs does so in no resample either, which the bootstrap takes for
-/// certainty.
-fn unless_alike(comparison: &mut Comparison) {
+/// Takes back an interval of no width beside values of this `size`: what never differs does so in no resample either, which the
+/// bootstrap takes for certainty.
+fn unless_alike(comparison: &mut Comparison, size: f64) {
     let width = comparison.lower.zip(comparison.upper).map(|(lower, upper)| upper - lower);
-    if width.is_some_and(|width| is_too_alike(width, comparison.n)) {
+    if width.is_some_and(|width| is_too_alike(width, size, comparison.n)) {
         (comparison.lower, comparison.upper, comparison.reason) = (None, None, Some(alike(comparison.n)));
     }
 }

@@ -1,7 +1,7 @@
 //! Classification: confusion matrix, figures per class, macro F1.
 
 use crate::frame::build::{expected_column, predicted_column};
-use crate::frame::{CandidateFrame, Layout, RESAMPLES, Settings};
+use crate::frame::{CandidateFrame, Layout, RESAMPLES, Settings, clusters};
 use crate::stats;
 use crate::types::{AtWorst, ClassFigures, Confusion, ConfusionCell, Estimate, Method, Unit};
 
@@ -36,6 +36,11 @@ impl Answers {
     /// Whether all repeats of a sample have an answer.
     pub(super) fn is_whole(&self, sample: usize) -> bool {
         self.of_sample(sample).count() == self.repeats
+    }
+
+    /// How many answers of a sample name its class.
+    pub(super) fn right(&self, sample: usize) -> u64 {
+        self.of_sample(sample).filter(|(expected, predicted)| *predicted == Some(*expected)).count() as u64
     }
 
     fn samples(&self) -> usize {
@@ -118,8 +123,30 @@ impl Spread {
     }
 }
 
+/// How far the mean of the classes' figures can lie from what was seen, below and above, by how few samples each class has:
+/// the root of the summed squares of each class's own reach, over the classes. `reach` gives that of one class from its
+/// samples; one that has none may lie anywhere.
+pub(super) fn reach_of_classes(
+    answers: &Answers,
+    samples: impl Iterator<Item = usize>,
+    reach: impl Fn(&[usize]) -> Option<(f64, f64)>,
+) -> (f64, f64) {
+    let mut of_class: std::collections::BTreeMap<u32, Vec<usize>> = std::collections::BTreeMap::new();
+    for sample in samples {
+        if let Some((expected, _)) = answers.of_sample(sample).next() {
+            of_class.entry(expected).or_default().push(sample);
+        }
+    }
+    let classes = of_class.len() as f64;
+    let (below, above) = of_class
+        .values()
+        .map(|samples| reach(samples).unwrap_or((1.0, 1.0)))
+        .fold((0.0, 0.0), |(below, above), (down, up)| (below + down * down, above + up * up));
+    (below.sqrt() / classes.max(1.0), above.sqrt() / classes.max(1.0))
+}
+
 /// Macro F1 of one label metric, with a percentile bootstrap over samples (or clusters), at least as wide as the interval
-/// of `accuracy`.
+/// of `accuracy`, and as the support of its classes allows.
 pub(super) fn macro_f1(
     layout: &Layout,
     candidate: &CandidateFrame,
@@ -137,10 +164,27 @@ pub(super) fn macro_f1(
     let interval = stats::bootstrap_statistic(units.len(), settings.confidence, RESAMPLES, settings.seed, |drawn| {
         answers.macro_f1(drawn.iter().flat_map(|unit| units[*unit as usize].iter().map(|sample| *sample as usize)))
     });
-    let of_accuracy = accuracy.value.zip(accuracy.lower.zip(accuracy.upper));
+    // The end of the accuracy that a pass may rest on, so that no worse answer lifts this one by narrowing that.
+    let careful = accuracy.at_worst.lower.filter(|_| accuracy.at_worst.lost == 0).or(accuracy.lower);
+    let of_accuracy = accuracy.value.zip(careful.zip(accuracy.upper));
+    let whole = (0..answers.samples()).filter(|sample| answers.is_whole(*sample));
+    let (below, above) = reach_of_classes(&answers, whole, |samples| {
+        let wrong = |sample: usize| {
+            answers.of_sample(sample).filter(|(expected, predicted)| *predicted != Some(*expected)).count() as u64
+        };
+        let cells = clusters::cells(layout, samples.iter().map(|sample| (*sample, 0, wrong(*sample))));
+        let (all, missed) = cells
+            .iter()
+            .fold((0, 0), |(all, missed), cell| (all + cell.size * cell.count, missed + cell.worse * cell.count));
+        let share = 1.0 - missed as f64 / all as f64;
+        let interval = stats::clustered_wilson(&cells, settings.confidence)?;
+        let lower = stats::careful_wilson_lower(&cells, settings.confidence)?;
+        Some((share - lower, interval.upper - share))
+    });
     let interval = value.zip(interval).zip(of_accuracy).map(|((value, interval), (share, (lower, upper)))| {
         let own = Spread { value, lower: interval.lower, upper: interval.upper };
         let wide = own.at_least_as_wide_as(&Spread { value: share, lower, upper });
+        let wide = wide.at_least_as_wide_as(&Spread { value, lower: value - below, upper: value + above });
         Spread { lower: wide.lower.max(0.0), upper: wide.upper.min(1.0), ..wide }
     });
     let reason = match (value, &interval) {

@@ -1,15 +1,15 @@
 //! A candidate's own figures.
 
-use polars::prelude::{ChunkSort, ChunkedArray, Float64Type};
+use polars::prelude::{ChunkedArray, Float64Type};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
 
 use crate::frame::build::mark_column;
-use crate::frame::clusters::{cells, lumps};
+use crate::frame::clusters::{cells, lumps, row_cells};
 use crate::frame::{CandidateFrame, Layout, Settings, label, per_sample};
 use crate::price;
 use crate::stats;
-use crate::types::{AtWorst, CandidateSummary, Cell, Estimate, Method, OTHER_MODEL_RATE, Unit};
+use crate::types::{AtWorst, CandidateSummary, Cell, Estimate, Method, OTHER_MODEL_RATE, QUANTILES, Unit};
 
 /// Built-in columns whose quantiles are reported, with what is missing when they are empty.
 const TIMES: [(&str, &str); 3] = [
@@ -23,16 +23,6 @@ const MEANS: [(&str, Unit, &str); 2] = [
     ("input_tokens", Unit::Tokens, "the service reported no input tokens"),
     ("output_tokens", Unit::Tokens, "the service reported no output tokens"),
 ];
-
-/// Quantiles reported of every time.
-pub(super) const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99)];
-
-/// Splits `latency_ms.p95` into its column and quantile.
-pub(super) fn quantile_of(metric: &str) -> Option<(&str, f64)> {
-    let (column, name) = metric.rsplit_once('.')?;
-    let (_, p) = QUANTILES.iter().find(|(known, _)| *known == name)?;
-    Some((column, *p))
-}
 
 /// Every figure of a candidate, in the order of the report.
 pub(super) fn all(layout: &Layout, candidate: &CandidateFrame, settings: &Settings) -> Vec<Estimate> {
@@ -54,14 +44,14 @@ pub(super) fn all(layout: &Layout, candidate: &CandidateFrame, settings: &Settin
     estimates.push(other_model_rate(candidate, settings.confidence));
     for (column, reason) in TIMES {
         estimates.push(own.mean(&format!("{column}.mean"), column, Unit::Ms, reason));
-        estimates.extend(quantiles(column, candidate.numbers(column), settings.confidence, reason));
+        estimates.extend(quantiles(layout, column, candidate.numbers(column), settings.confidence, reason));
     }
     // Only replays have times that requests were planned for.
     let response = candidate.numbers("response_ms");
     if response.null_count() < response.len() {
         let reason = "nothing was answered";
         estimates.push(own.mean("response_ms.mean", "response_ms", Unit::Ms, reason));
-        estimates.extend(quantiles("response_ms", response, settings.confidence, reason));
+        estimates.extend(quantiles(layout, "response_ms", response, settings.confidence, reason));
     }
     for (column, unit, reason) in MEANS {
         // Where counts were reported and are not believed, that is why there are none.
@@ -235,10 +225,11 @@ impl Own<'_> {
         let is_certain = self.candidate.is_certain(column);
         let of = |rows: &[Option<f64>]| self.of_samples(name, unit, &per_sample(rows, repeats), is_certain, if_empty);
         let mut estimate = of(&self.candidate.rows(column));
-        if estimate.missing == 0 {
+        estimate.at_worst.lost = self.candidate.unsure(column, repeats);
+        if estimate.at_worst.lost == 0 {
             (estimate.at_worst.lower, estimate.at_worst.upper) = (estimate.lower, estimate.upper);
-        } else if let Some(worst) = self.candidate.worst_of(column) {
-            estimate.at_worst.upper = of(&self.candidate.rows_at_worst(column, repeats, worst, |_| false)).upper;
+        } else if let Some(most) = self.candidate.rows_at_most(column) {
+            estimate.at_worst.upper = of(&most).upper;
         }
         estimate
     }
@@ -280,6 +271,7 @@ impl Own<'_> {
             return estimate;
         }
         estimate.value = Some(cost.iter().sum::<f64>() / total);
+        estimate.at_worst.lost = estimate.at_worst.lost.max(of_cost.at_worst.lost);
         if of_cost.upper.is_none() {
             estimate.reason.clone_from(&of_cost.reason);
             return estimate;
@@ -332,16 +324,16 @@ impl Own<'_> {
             estimate.reason = Some(if_empty.to_owned());
             return estimate;
         }
-        let (mean, units) = match &self.layout.clusters {
+        let (mean, units, count) = match &self.layout.clusters {
             Some(clusters) => {
                 let of_seen = clusters.iter().zip(values).filter(|(_, value)| value.is_some());
                 let of_seen: Vec<u32> = of_seen.map(|(cluster, _)| *cluster).collect();
-                (stats::clustered_mean(&seen, &of_seen, confidence), "clusters")
+                (stats::clustered_mean(&seen, &of_seen, confidence), "clusters", distinct(&of_seen))
             }
-            None => (stats::mean(&seen, confidence), "samples"),
+            None => (stats::mean(&seen, confidence), "samples", n),
         };
         match mean {
-            Some(mean) if is_too_alike(mean.se, n) && !is_certain => estimate.reason = Some(alike(n)),
+            Some(mean) if is_too_alike(mean.se, mean.mean, count) && !is_certain => estimate.reason = Some(alike(n)),
             Some(mean) => {
                 estimate.value = Some(mean.mean);
                 (estimate.lower, estimate.upper) = (Some(mean.interval.lower), Some(mean.interval.upper));
@@ -389,14 +381,15 @@ fn mean_of(values: &[Option<f64>]) -> Option<f64> {
 /// by chance (0.9³⁰ = 0.04).
 const ENOUGH_ALIKE: u64 = 30;
 
-/// Whether values without bounds do not vary and are too few to say that they never do.
-pub(super) fn is_too_alike(se: f64, n: u64) -> bool {
-    se == 0.0 && n < ENOUGH_ALIKE
+/// Whether `units` values without bounds (or clusters of them) do not vary, and are too few to say that they never do. Their
+/// spread is held against their size, since sums of equal values differ in the last digit.
+pub(super) fn is_too_alike(spread: f64, size: f64, units: u64) -> bool {
+    spread <= 1e-9 * size.abs() && units < ENOUGH_ALIKE
 }
 
 /// Why there is no interval then.
 pub(super) fn alike(n: u64) -> String {
-    format!("no interval: all {n} values are alike, and {n} are too few to say how they vary")
+    format!("no interval: all {n} values are alike, too few to say how they vary")
 }
 
 /// How many different clusters there are.
@@ -404,40 +397,59 @@ pub(super) fn distinct(clusters: &[u32]) -> u64 {
     clusters.iter().collect::<std::collections::HashSet<_>>().len() as u64
 }
 
-fn quantiles(column: &str, cells: &ChunkedArray<Float64Type>, confidence: f64, if_empty: &str) -> Vec<Estimate> {
+/// Quantiles of the answers' times, by order statistics. Where samples are clustered or repeated, the answers count as so many
+/// independent ones as the share of them above the quantile is worth.
+fn quantiles(
+    layout: &Layout,
+    column: &str,
+    cells: &ChunkedArray<Float64Type>,
+    confidence: f64,
+    if_empty: &str,
+) -> Vec<Estimate> {
     let missing = cells.null_count() as u64;
-    let sorted: Vec<f64> = cells.drop_nulls().sort(false).iter().flatten().collect();
+    let rows: Vec<Option<f64>> = cells.iter().collect();
+    let ascending = |mut values: Vec<f64>| {
+        values.sort_unstable_by(f64::total_cmp);
+        values
+    };
+    let sorted = ascending(rows.iter().flatten().copied().collect());
     // What is missing stands behind everything seen.
-    let mut at_worst = sorted.clone();
-    at_worst.resize(cells.len(), f64::INFINITY);
+    let filled: Vec<Option<f64>> = rows.iter().map(|cell| cell.or(Some(f64::INFINITY))).collect();
+    let at_worst = ascending(filled.iter().flatten().copied().collect());
+    let interval = |rows: &[Option<f64>], sorted: &[f64], p: f64| {
+        if layout.clusters.is_none() && layout.repeats == 1 {
+            return stats::quantile_interval(sorted, p, confidence);
+        }
+        let value = stats::quantile(sorted, p).unwrap_or(f64::INFINITY);
+        let above = rows.iter().map(|cell| cell.map(|cell| cell > value)).collect::<Vec<Option<bool>>>();
+        let effective = stats::effective_share(&row_cells(layout, &above), confidence).unwrap_or(0.0);
+        stats::effective_quantile_interval(sorted, p, confidence, effective)
+    };
     let estimates = QUANTILES.iter().map(|(name, p)| {
-        let interval = stats::quantile_interval(&sorted, *p, confidence);
+        let seen = interval(&rows, &sorted, *p);
         let value = stats::quantile(&sorted, *p);
         let reason = if value.is_none() {
             Some(if_empty.to_owned())
-        } else if interval.upper.is_none() {
+        } else if seen.upper.is_none() {
             let needed = stats::min_n_for_upper_bound(*p, 0.5 + confidence / 2.0).unwrap_or(2);
             Some(format!("no upper bound: it needs at least {needed} answers"))
-        } else if interval.lower.is_none() {
+        } else if seen.lower.is_none() {
             Some("no lower bound: too few answers".to_owned())
         } else {
             None
         };
+        let upper = if missing > 0 { interval(&filled, &at_worst, *p).upper } else { seen.upper };
         Estimate {
             name: format!("{column}.{name}"),
             unit: Unit::Ms,
             value,
-            lower: interval.lower,
-            upper: interval.upper,
+            lower: seen.lower,
+            upper: seen.upper,
             confidence,
             n: sorted.len() as u64,
             missing,
             // A lost answer was slow rather than fast.
-            at_worst: AtWorst {
-                lost: missing,
-                lower: interval.lower,
-                upper: stats::quantile_interval(&at_worst, *p, confidence).upper.filter(|upper| upper.is_finite()),
-            },
+            at_worst: AtWorst { lost: missing, lower: seen.lower, upper: upper.filter(|upper| upper.is_finite()) },
             method: Method::OrderStatistics,
             reason,
         }

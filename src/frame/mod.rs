@@ -52,8 +52,8 @@ struct CandidateFrame {
     spend: Result<rust_decimal::Decimal, String>,
     /// Why costs are not known, when they are not.
     cost_reason: Option<String>,
-    /// What is known of the most that a task can have come to, by column.
-    worst: Vec<(&'static str, f64)>,
+    /// Whether the cost of every task is fixed beforehand.
+    is_fixed_cost: bool,
     /// Of a price by the hour, what the machines come to.
     machines: Option<Machines>,
 }
@@ -105,20 +105,26 @@ impl CandidateFrame {
             .expect("the builder made this column, and made it of codes")
     }
 
-    /// The most that a task can have come to in a column which has no bounds of its own, whatever became of it; `None`
-    /// where nothing says.
-    fn worst_of(&self, name: &str) -> Option<f64> {
-        self.worst.iter().find(|(column, _)| *column == name).map(|(_, worst)| *worst)
+    /// What every task can have come to at most in a column without bounds of its own, whatever became of it; `None` where
+    /// nothing says.
+    fn rows_at_most(&self, name: &str) -> Option<Vec<Option<f64>>> {
+        let rows = self.rows(if name == "cost_usd" { "cost_usd at most" } else { name });
+        rows.iter().all(Option::is_some).then_some(rows)
     }
 
-    /// Whether every value is the most that there can be, so that none is left to vary: a fixed price per request.
+    /// Samples of which a task has no value, or one that can have been more.
+    fn unsure(&self, name: &str, repeats: usize) -> u64 {
+        let rows = self.rows(name);
+        let most = if name == "cost_usd" { self.rows("cost_usd at most") } else { rows.clone() };
+        let is_unsure = |(rows, most): (&[Option<f64>], &[Option<f64>])| rows != most || rows.contains(&None);
+        rows.chunks(repeats).zip(most.chunks(repeats)).filter(|pair| is_unsure(*pair)).count() as u64
+    }
+
+    /// Whether the values of a column cannot vary: costs that are fixed beforehand, and are all alike.
     fn is_certain(&self, name: &str) -> bool {
-        self.worst_of(name).is_some_and(|worst| self.numbers(name).iter().flatten().all(|value| value == worst))
-    }
-
-    /// Whether every task has a value.
-    fn is_whole(&self, name: &str) -> bool {
-        self.numbers(name).null_count() == 0
+        let mut values = self.numbers(name).iter().flatten();
+        let first = values.next();
+        name == "cost_usd" && self.is_fixed_cost && values.all(|value| Some(value) == first)
     }
 
     /// One value per sample, when all of its repeats have one.

@@ -29,6 +29,8 @@ pub enum Least {
     Samples(u64),
     /// With so many or more, if the two are marked alike everywhere; with fewer only if the candidate is better.
     Alike(u64),
+    /// Only when the candidate is shown to be better: the margin is 0.
+    Better,
     /// With none: the reason.
     Never(&'static str),
 }
@@ -49,9 +51,8 @@ pub fn least(bar: Bar, metric: &str, judged: Judged, at_hand: &[Cell], repeats: 
         (Bar::AtMost(ceiling) | Bar::AtMostRatio(ceiling), _) if ceiling <= 0.0 => {
             Least::Never("times, tokens and money are never 0 or less")
         }
-        (Bar::AtMost(_), Judged::Quantile(level)) => {
-            let answers = stats::min_n_for_upper_bound(level, 0.5 + confidence / 2.0).unwrap_or(2);
-            Least::Samples(answers.div_ceil(repeats.max(1)))
+        (Bar::AtMost(_) | Bar::AtMostRatio(_) | Bar::NonInferior { .. }, Judged::Quantile(level)) => {
+            Least::Samples(stats::min_n_for_upper_bound(level, 0.5 + confidence / 2.0).unwrap_or(2))
         }
         (Bar::NonInferior { margin }, Judged::Share | Judged::Graded) => of_margin(margin, at_hand, repeats, judged),
         (Bar::AtLeast(_) | Bar::AtMost(_) | Bar::AtMostRatio(_) | Bar::NonInferior { .. }, _) => Least::Samples(2),
@@ -85,7 +86,7 @@ fn of_floor(floor: f64, at_hand: &[Cell], repeats: u64, judged: Judged, confiden
 
 fn of_margin(margin: f64, at_hand: &[Cell], repeats: u64, judged: Judged) -> Least {
     if margin <= 0.0 {
-        return Least::Never("with a margin of 0 only a candidate that is shown to be better passes");
+        return Least::Better;
     }
     let confidence = 1.0 - 2.0 * ALPHA;
     let passes = |cells: &[Cell]| match judged {
@@ -154,7 +155,7 @@ mod tests {
         let Least::Alike(n) = of(Bar::NonInferior { margin: 0.02 }, "label", Judged::Share) else { panic!() };
         assert!(stats::tango(0, 0, n, 0.9).unwrap().lower > -0.02);
         assert!(stats::tango(0, 0, n - 1, 0.9).unwrap().lower <= -0.02);
-        assert!(matches!(of(Bar::NonInferior { margin: 0.0 }, "label", Judged::Share), Least::Never(_)));
+        assert_eq!(of(Bar::NonInferior { margin: 0.0 }, "label", Judged::Share), Least::Better);
         let Least::Alike(graded) = of(Bar::NonInferior { margin: 0.02 }, "agreement", Judged::Graded) else { panic!() };
         assert_eq!(graded, 149);
     }
@@ -163,7 +164,8 @@ mod tests {
     fn quantiles_need_as_many_answers_as_their_bound() {
         assert_eq!(of(Bar::AtMost(900.0), "latency_ms.p95", Judged::Quantile(0.95)), Least::Samples(72));
         let four = least(Bar::AtMost(900.0), "latency_ms.p95", Judged::Quantile(0.95), &INDEPENDENT, 4, 0.95);
-        assert_eq!(four, Least::Samples(18));
+        assert_eq!(four, Least::Samples(72), "repeats of a sample are no further samples");
+        assert_eq!(of(Bar::AtMostRatio(1.5), "latency_ms.p99", Judged::Quantile(0.99)), Least::Samples(368));
     }
 
     #[test]

@@ -238,20 +238,24 @@ fn judge_own(estimate: &Estimate, bar: f64, is_floor: bool) -> Found {
     let AtWorst { lost, lower, upper } = estimate.at_worst;
     let worst = (if is_floor { lower } else { upper }).or(seen.filter(|_| lost == 0));
     let is_good = |end: f64| if is_floor { end >= bar } else { end <= bar };
+    // A share with what is lost counted as wrong is one of all samples, and stands alone. Elsewhere what was seen counts, too:
+    // values that are filled in can make the others look more alike.
+    let stands_alone = matches!(estimate.method, Method::Wilson | Method::ClusteredWilson | Method::Bounded);
+    let passes = worst.is_some_and(is_good) && (stands_alone || seen.is_some_and(is_good));
     let side = if is_floor { "below" } else { "above" };
-    if worst.is_some_and(is_good) {
+    if passes {
         found.verdict = Verdict::Pass;
         found.reason = "the whole interval clears the bar".to_owned();
     } else if best.is_some_and(|end| !is_good(end)) {
         found.verdict = Verdict::Fail;
         found.reason = format!("the whole interval lies {side} the bar");
     } else if seen.is_some_and(is_good) {
-        let all = estimate.n + lost;
+        let all = estimate.n + estimate.missing;
         found.reason = match (lost, worst) {
             (0, _) => {
                 "its interval is only so narrow because what is wrong is spread evenly over the clusters".to_owned()
             }
-            (_, None) => format!("{lost} of {all} values are missing and could be anything"),
+            (_, None) => format!("{lost} of {all} values are missing, or not known in full, and could be anything"),
             (_, Some(_)) => {
                 format!("{lost} of {all} could not be observed; had they gone against the candidate, it would not pass")
             }
@@ -292,7 +296,8 @@ fn judge_non_inferior(comparison: &Comparison, margin: f64, is_lower_better: boo
     // Turned so that more is better: the loss at worst and at best.
     let (at_worst, at_best) = if is_lower_better { (-upper, -lower) } else { (lower, upper) };
     let rests_on = pass_rests_on(comparison, at_worst, is_lower_better);
-    if rests_on.is_some_and(|end| end > -margin) {
+    let stands_alone = matches!(comparison.paired, Some(Paired::Binary(_) | Paired::Graded(_)));
+    if rests_on.is_some_and(|end| end > -margin) && (stands_alone || at_worst > -margin) {
         found.verdict = Verdict::Pass;
         found.reason = "a loss as large as the margin is ruled out".to_owned();
     } else if at_best < -margin {

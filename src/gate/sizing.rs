@@ -2,7 +2,7 @@
 
 use crate::gate::{ALPHA, Comparison, Estimate, Method, Paired};
 use crate::stats;
-use crate::types::{Cell, Lump};
+use crate::types::{Cell, Lump, quantile_of};
 
 /// Power of the sizes that are named.
 const POWER: f64 = 0.8;
@@ -27,8 +27,8 @@ pub(super) enum Needed {
 pub(super) fn for_figure(estimate: &Estimate, bar: f64, is_floor: bool) -> Needed {
     let Some(value) = estimate.value else { return Needed::Unknown };
     if estimate.method == Method::OrderStatistics && estimate.upper.is_none() {
-        let least =
-            level_of(&estimate.name).and_then(|p| stats::min_n_for_upper_bound(p, 0.5 + estimate.confidence / 2.0));
+        let least = quantile_of(&estimate.name)
+            .and_then(|(_, p)| stats::min_n_for_upper_bound(p, 0.5 + estimate.confidence / 2.0));
         return least.map_or(Needed::Unknown, |least| more(least as f64, estimate.n));
     }
     let room = if is_floor { value - bar } else { bar - value };
@@ -37,7 +37,7 @@ pub(super) fn for_figure(estimate: &Estimate, bar: f64, is_floor: bool) -> Neede
     if room <= 0.0 {
         return Needed::Never;
     }
-    if matches!(estimate.method, Method::Wilson | Method::ClusteredWilson | Method::Bounded)
+    if matches!(estimate.method, Method::Wilson | Method::ClusteredWilson | Method::Bounded | Method::Bootstrap)
         && (value == 0.0 || value == 1.0)
     {
         return Needed::Unknown;
@@ -54,16 +54,6 @@ pub(super) fn for_figure(estimate: &Estimate, bar: f64, is_floor: bool) -> Neede
         return Needed::Unknown;
     };
     more(estimate.n as f64 * (half * (z + z_power) / (z * room)).powi(2), estimate.n)
-}
-
-fn level_of(name: &str) -> Option<f64> {
-    match name.rsplit_once('.')?.1 {
-        "p50" => Some(0.5),
-        "p90" => Some(0.9),
-        "p95" => Some(0.95),
-        "p99" => Some(0.99),
-        _ => None,
-    }
 }
 
 /// For a non-inferiority gate.

@@ -52,7 +52,9 @@ pub struct Answerer {
 pub fn build(front: Frontmatter, summary: &Summary, gates: &[GateSpec], judgements: &[Judgement]) -> Report {
     // The log of a replay is its baseline; nobody was asked for it, and one without answers can still set the times.
     let is_log = |id: &str| front.replay.is_some() && front.baseline.as_deref() == Some(id);
-    let is_silent = |candidate: &CandidateSummary| silent::is_silent(&candidate.counts) && !is_log(&candidate.id);
+    let is_silent = |candidate: &CandidateSummary| {
+        silent::is_silent(&candidate.counts, candidate.answers) && !is_log(&candidate.id)
+    };
     let has_gates = !gates.is_empty();
     let verdict_of = |candidate: &CandidateSummary| {
         let own = judgements.iter().filter(|judgement| judgement.candidate == candidate.id);
@@ -124,7 +126,7 @@ fn notes_on(summary: &Summary, is_replay: bool) -> Vec<Note> {
             let kinds: Vec<String> =
                 candidate.failures.iter().map(|(kind, count)| format!("{count} {}", words::failure(*kind))).collect();
             let (id, tasks) = (&candidate.id, counts.tasks);
-            let text = if silent::is_silent(&counts) {
+            let text = if silent::is_silent(&counts, candidate.answers) {
                 format!("`{id}` answered none of its {tasks} tasks ({}): nothing can be said of it", kinds.join(", "))
             } else {
                 let failed = counts.failed;

@@ -107,6 +107,9 @@ pub struct CandidateReport {
     pub verdict: Option<Verdict>,
     /// What became of its tasks.
     pub counts: Counts,
+    /// Answers that say something: with a text or a call, and not refused.
+    #[serde(default)]
+    pub answers: u64,
     /// Failed tasks by reason.
     pub failures: Vec<FailureCount>,
     /// Attempts beyond the first.
@@ -335,6 +338,7 @@ impl CandidateReport {
             weights: answerer.weights,
             verdict,
             counts: summary.counts,
+            answers: summary.answers,
             failures: summary
                 .failures
                 .iter()

@@ -4,9 +4,9 @@
 use crate::gate::{self, Verdict};
 use crate::types::Counts;
 
-/// Whether a candidate that was asked has answered nothing at all.
-pub(crate) fn is_silent(counts: &Counts) -> bool {
-    counts.tasks > 0 && counts.scored == 0 && counts.unscored == 0
+/// Whether a candidate that was asked has answered nothing at all: `answers` says how many of its answers say something.
+pub(crate) fn is_silent(counts: &Counts, answers: u64) -> bool {
+    counts.tasks > 0 && answers == 0
 }
 
 /// The worst verdict of some gates, where somebody they are about may have answered nothing. `None` when the suite has no
@@ -43,14 +43,11 @@ mod tests {
         prop_oneof![Just(Verdict::Pass), Just(Verdict::Inconclusive), Just(Verdict::Fail)]
     }
 
-    fn counts() -> impl Strategy<Value = Counts> {
-        // Small numbers, so that every one of them is often 0.
-        (0..3_u64, 0..3_u64, 0..3_u64, 0..2_u64).prop_map(|(scored, unscored, failed, dropped)| Counts {
-            tasks: scored + unscored + failed + dropped,
-            scored,
-            unscored,
-            failed,
-            dropped,
+    /// Counts with how many answers say something. Small numbers, so that every one of them is often 0.
+    fn counts() -> impl Strategy<Value = (Counts, u64)> {
+        (0..3_u64, 0..3_u64, 0..3_u64, 0..2_u64, 0..2_u64).prop_map(|(scored, unscored, failed, dropped, blank)| {
+            let tasks = scored + unscored + failed + dropped;
+            (Counts { tasks, scored, unscored, failed, dropped }, (scored + unscored).saturating_sub(blank))
         })
     }
 
@@ -60,23 +57,24 @@ mod tests {
             candidates in prop::collection::vec((counts(), prop::collection::vec(verdict(), 0..4)), 1..4),
         ) {
             let has_gates = candidates.iter().any(|(_, verdicts)| !verdicts.is_empty());
-            let is_complete = candidates.iter().all(|(counts, _)| counts.dropped == 0);
+            let is_complete = candidates.iter().all(|((counts, _), _)| counts.dropped == 0);
             let mut all = Vec::new();
-            for (counts, verdicts) in &candidates {
+            for ((counts, answers), verdicts) in &candidates {
+                let is_silent = is_silent(counts, *answers);
                 // Of a silent candidate no gate passes.
                 let held_back = |verdict: &Verdict| match verdict {
-                    Verdict::Pass if is_silent(counts) => Verdict::Inconclusive,
+                    Verdict::Pass if is_silent => Verdict::Inconclusive,
                     other => *other,
                 };
                 let judged: Vec<Verdict> = verdicts.iter().map(held_back).collect();
-                let own = worst(judged.iter().copied(), has_gates, is_silent(counts));
-                prop_assert!(!is_silent(counts) || own != Some(Verdict::Pass));
+                let own = worst(judged.iter().copied(), has_gates, is_silent);
+                prop_assert!(!is_silent || own != Some(Verdict::Pass));
                 // Nothing else changes a verdict, and no failure is excused.
-                prop_assert!(is_silent(counts) || own == gate::worst(verdicts.iter().copied()));
+                prop_assert!(is_silent || own == gate::worst(verdicts.iter().copied()));
                 prop_assert!(!verdicts.contains(&Verdict::Fail) || own == Some(Verdict::Fail));
                 all.extend(judged);
             }
-            let is_any = candidates.iter().any(|(counts, _)| is_silent(counts));
+            let is_any = candidates.iter().any(|((counts, answers), _)| is_silent(counts, *answers));
             let verdict = worst(all.into_iter(), has_gates, is_any);
             let code = exit_code(is_complete, verdict, is_any);
             prop_assert!(code != 0 || (is_complete && !is_any), "{:?}", candidates);
@@ -89,9 +87,10 @@ mod tests {
 
     #[test]
     fn one_answer_is_an_answer_even_if_nobody_could_mark_it() {
-        assert!(!is_silent(&Counts { tasks: 40, unscored: 1, failed: 39, ..Counts::default() }));
-        assert!(is_silent(&Counts { tasks: 40, failed: 40, ..Counts::default() }));
-        assert!(!is_silent(&Counts::default()), "nobody asked it anything");
+        assert!(!is_silent(&Counts { tasks: 40, unscored: 1, failed: 39, ..Counts::default() }, 1));
+        assert!(is_silent(&Counts { tasks: 40, failed: 40, ..Counts::default() }, 0));
+        assert!(is_silent(&Counts { tasks: 40, scored: 40, ..Counts::default() }, 0), "refused or blank, all of them");
+        assert!(!is_silent(&Counts::default(), 0), "nobody asked it anything");
     }
 
     #[test]

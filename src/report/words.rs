@@ -137,12 +137,8 @@ pub(crate) fn machines(machines: &Machines) -> Vec<String> {
         (Some(cost), Some(volume), Some(replicas)) => {
             let noun = if replicas == 1 { "machine" } else { "machines" };
             let whence = if volume.is_measured { "in the log" } else { "as the suite states" };
-            let too_few = machines.needed.filter(|needed| *needed > replicas);
-            let too_few = too_few.map_or(String::new(), |needed| {
-                format!("; at the rate measured here its peak needs {}", count(needed))
-            });
             format!(
-                "reserved {} an answer: {} {noun} for {} h, {} requests {whence}{too_few}; gates on cost go by this",
+                "reserved {} an answer: {} {noun} for {} h, {} requests {whence}; gates on cost go by this",
                 dollars(cost),
                 count(replicas),
                 significant(volume.hours),
@@ -279,7 +275,7 @@ pub(crate) fn shown(report: &Report, candidate: &str, name: impl Fn(&str) -> Str
 /// The verdict of the run, or that there is none.
 pub(crate) fn outcome(report: &Report) -> String {
     let asked = report.candidates.iter().filter(|candidate| !is_log(report, candidate));
-    let silent = asked.clone().filter(|candidate| silent::is_silent(&candidate.counts)).count();
+    let silent = asked.clone().filter(|candidate| silent::is_silent(&candidate.counts, candidate.answers)).count();
     if silent > 0 && report.verdict != Some(Verdict::Fail) {
         let (all, code) = (asked.count(), report.exit_code);
         let verdict = report.verdict.map_or("Measurement".to_owned(), |worst| format!("Verdict: {}", verdict(worst)));
@@ -359,7 +355,7 @@ pub(crate) fn why(report: &Report, candidate: &CandidateReport, name: impl Fn(&s
         (of(Verdict::Pass).count(), of(Verdict::Inconclusive).count(), of(Verdict::Fail).count());
     let all = passed + open + failed;
     let tasks = candidate.counts.tasks;
-    let is_silent = silent::is_silent(&candidate.counts) && !is_log(report, candidate);
+    let is_silent = silent::is_silent(&candidate.counts, candidate.answers) && !is_log(report, candidate);
     let none = is_silent.then(|| format!("it answered none of its {} tasks", count(tasks)));
     if let (true, Some(none)) = (failed == 0, &none) {
         return none.clone();

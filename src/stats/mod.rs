@@ -41,7 +41,7 @@ pub use power::{
     minimal_detectable, samples_for_difference, samples_non_inferior, samples_non_inferior_mean, samples_proportion,
 };
 pub use proportion::{clopper_pearson, exact_upper, wilson};
-pub use quantile::{QuantileInterval, min_n_for_upper_bound, quantile, quantile_interval};
+pub use quantile::{QuantileInterval, effective_quantile_interval, min_n_for_upper_bound, quantile, quantile_interval};
 pub use ratio::{RatioEstimate, clustered_ratio_of_means, paired_log_ratio, ratio_of_means};
 pub use sequential::{FlipMonitor, flips_e_value};
 

@@ -55,6 +55,26 @@ pub fn quantile_interval(sorted: &[f64], p: f64, confidence: f64) -> QuantileInt
     QuantileInterval { lower, upper, coverage: (below_upper - below_lower).clamp(0.0, 1.0) }
 }
 
+/// The same for values that are worth only so many independent ones (`effective`, at most their number): the ranks of that
+/// many, stretched over all values, each end outwards. With as many as there are values it is [`quantile_interval`].
+pub fn effective_quantile_interval(sorted: &[f64], p: f64, confidence: f64, effective: f64) -> QuantileInterval {
+    let all = sorted.len();
+    if effective.is_nan() || effective < 1.0 {
+        return QuantileInterval { lower: None, upper: None, coverage: 1.0 };
+    }
+    let fewer = (effective.floor() as usize).min(all);
+    if fewer == all {
+        return quantile_interval(sorted, p, confidence);
+    }
+    let stretch = all as f64 / fewer as f64;
+    // Standing for the first and for the last of the values that each rank covers.
+    let firsts: Vec<f64> = (0..fewer).map(|rank| sorted[(rank as f64 * stretch).floor() as usize]).collect();
+    let lasts: Vec<f64> =
+        (1..=fewer).map(|rank| sorted[((rank as f64 * stretch).ceil() as usize).clamp(1, all) - 1]).collect();
+    let (low, high) = (quantile_interval(&firsts, p, confidence), quantile_interval(&lasts, p, confidence));
+    QuantileInterval { lower: low.lower, upper: high.upper, coverage: low.coverage }
+}
+
 /// The ranks of the ends, from 0 (none) to n + 1 (none). `None` for numbers outside (0, 1).
 fn ranks(n: u64, p: f64, confidence: f64) -> Option<(u64, u64)> {
     if !(p > 0.0 && p < 1.0 && confidence > 0.0 && confidence < 1.0) {
@@ -124,6 +144,19 @@ mod tests {
         assert_eq!((nothing.lower, nothing.upper, nothing.coverage), (None, None, 1.0));
         assert_eq!(quantile_interval(&counting(9), f64::NAN, 0.95).lower, None);
         assert_eq!(quantile_interval(&counting(9), 0.5, 1.0).lower, None);
+    }
+
+    #[test]
+    fn copies_of_values_are_no_further_values() {
+        let once = counting(80);
+        let thrice: Vec<f64> = once.iter().flat_map(|value| [*value; 3]).collect();
+        for p in [0.5, 0.9, 0.95] {
+            let (one, three) = (quantile_interval(&once, p, 0.95), effective_quantile_interval(&thrice, p, 0.95, 80.0));
+            assert_eq!((one.lower, one.upper), (three.lower, three.upper));
+        }
+        assert_eq!(effective_quantile_interval(&thrice, 0.95, 0.95, 70.9).upper, None);
+        assert_eq!(effective_quantile_interval(&once, 0.9, 0.95, 1e9), quantile_interval(&once, 0.9, 0.95));
+        assert_eq!(effective_quantile_interval(&once, 0.9, 0.95, f64::NAN).lower, None);
     }
 
     #[test]

@@ -57,6 +57,16 @@ pub enum Method {
     Exact,
 }
 
+/// Quantiles that are reported of every time, by the end of the metric's name.
+pub const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99)];
+
+/// Splits the name of a quantile, such as `latency_ms.p95`, into what it is of and its level; `None` for every other metric.
+pub fn quantile_of(metric: &str) -> Option<(&str, f64)> {
+    let (column, name) = metric.rsplit_once('.')?;
+    let (_, p) = QUANTILES.iter().find(|(known, _)| *known == name)?;
+    Some((column, *p))
+}
+
 /// One figure of one candidate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Estimate {

@@ -22,7 +22,7 @@ pub use exchange::{Content, Finish, Message, Params, Request, Response, Role, To
 pub use fault::{Fault, Faults, Place};
 pub use figures::{
     Account, AtWorst, CandidateSummary, Cell, ClassFigures, Comparison, Confusion, ConfusionCell, Counts, Discordant,
-    Estimate, Flip, Lump, Machines, Method, Paired, Summary, TokenKind, TokenSum, Unit,
+    Estimate, Flip, Lump, Machines, Method, Paired, QUANTILES, Summary, TokenKind, TokenSum, Unit, quantile_of,
 };
 pub use price::{Price, PriceFault, PriceOrigin, Pricing, Rates, Tier, Volume, dollars};
 pub use probe::{Ability, Endpoint, Finding, Probe, Shown};

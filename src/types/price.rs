@@ -57,7 +57,8 @@ pub struct Price {
     #[serde(default, deserialize_with = "written", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "amount")]
     pub per_hour_usd: Option<Decimal>,
-    /// Machines that are paid by the hour; default: as many as the peak of the volume needs at the rate that was measured.
+    /// Machines that are paid by the hour, at least; more where the peak of the volume needs more at the rate that was
+    /// measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<std::num::NonZeroU32>,
     /// Other prices of tokens for long prompts. The tier with the highest bound below the input tokens of a request holds

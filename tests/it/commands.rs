@@ -529,7 +529,8 @@ fn money_is_exact() {
     let spend = |index: usize| report["candidates"][index]["spend_usd"].clone();
     // 1137 · 0.15 + 561 · 0.60 = 170.55 + 336.60 = 507.15 millionths.
     assert_eq!(spend(0), "0.00050715");
-    assert_eq!(metric(&report, 0, "cost_usd")["value"], "0.00016905");
+    // The blank answer is in what was spent, and in no mean.
+    assert_eq!(metric(&report, 0, "cost_usd")["value"], "0.000253575");
     assert_eq!(spend(1), "0.3");
     assert_eq!(metric(&report, 1, "cost_usd")["value"], "0.1");
     // 1137 · 0.3 = 341.1 millionths on top.
@@ -552,6 +553,14 @@ fn money_is_exact() {
         }
         assert_eq!(spans.len(), 3);
         spans.sort_unstable();
+        if id == "hour" {
+            // Recorded answers do not say when they came: they count as one after another.
+            let mut now = 0;
+            for span in &mut spans {
+                *span = (now, now + span.1);
+                now = span.1;
+            }
+        }
         let (mut busy, mut until) = (0, 0);
         for (start, end) in spans {
             busy += end.max(until) - start.max(until);

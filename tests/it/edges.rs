@@ -143,7 +143,7 @@ fn what_was_refused_is_missing_for_money_and_time() {
     let more = "scorers: [exact: {}]\ngates:\n  - { metric: cost_usd, at_most_ratio: 1.1 }\n\
                 \x20 - { metric: latency_ms.mean, at_most_ratio: 1.1 }\n";
     assert_eq!(verdicts(&run(&folder, more, false, &base, &new, 0)), ["pass"; 2]);
-    new[7] = Some(json!({ "output": "", "ms": 2, "usd": 0.00001, "finish": "content_filter" }));
+    new[7] = Some(json!({ "output": "no", "ms": 2, "usd": 0.00001, "finish": "content_filter" }));
     let text = folder.read("suite.yaml");
     run(&folder, more, false, &base, &new, 0);
     folder.write("suite.yaml", text.replace("new.jsonl, ", "new.jsonl, finish: finish, "));
@@ -189,4 +189,74 @@ fn a_machine_by_the_hour_is_judged_by_what_it_costs_reserved() {
     hourly("volume: { requests_per_day: 100000, peak_over_mean: 2 }\n", "", 0);
     let report = hourly("volume: { requests_per_day: 100000, peak_over_mean: 2 }\n", ", replicas: 2", 1);
     assert_eq!(report["candidates"][1]["machines"]["reserved_usd"], json!(0.001728));
+}
+
+#[test]
+fn blank_answers_are_no_answers() {
+    let folder = Folder::new();
+    let answer = |index: usize| Some(json!({ "output": "x", "ms": 900 + index, "usd": 0.01 + index as f64 * 1e-5 }));
+    let blank = |index: usize| Some(json!({ "output": " ", "ms": 2 + index, "usd": 0.00001 + index as f64 * 1e-8 }));
+    let base: Vec<Option<Value>> = (0..80).map(answer).collect();
+    let new: Vec<Option<Value>> = (0..80).map(|index| if index == 3 { answer(3) } else { blank(index) }).collect();
+    let more = "scorers: [exact: {}]\ngates:\n  - { metric: cost_usd, at_most_ratio: 1.1 }\n\
+                \x20 - { metric: latency_ms.p95, at_most: 2000 }\n";
+    assert_eq!(verdicts(&run(&folder, more, false, &base, &new, 4)), ["inconclusive"; 2]);
+    // Without gates, and for a baseline, too: a run in which somebody says nothing at all has measured nothing.
+    let silent: Vec<Option<Value>> = (0..80).map(blank).collect();
+    run(&folder, "scorers: [exact: {}]\n", false, &base, &silent, 4);
+    run(&folder, more, false, &silent, &base, 4);
+}
+
+#[test]
+fn too_few_machines_or_a_made_up_throughput_pass_no_gate() {
+    let folder = Folder::new();
+    let base: Vec<Option<Value>> =
+        (0..60).map(|index| Some(json!({ "output": "x", "ms": 900, "usd": 0.002 + index as f64 * 1e-6 }))).collect();
+    let new: Vec<Option<Value>> = (0..60).map(|index| Some(json!({ "output": "x", "ms": 1000 + index }))).collect();
+    run(&folder, "scorers: [exact: {}]\n", false, &base, &new, 0);
+    let text = folder.read("suite.yaml").replace(
+        "path: new.jsonl, latency_ms: ms } }",
+        "path: new.jsonl, latency_ms: ms }, price: { per_hour_usd: 3.6, replicas: 1 } }",
+    );
+    let volume = "volume: { requests_per_day: 8640000, peak_over_mean: 1 }\ngates:\n  - { metric: cost_usd, at_most_ratio: 0.6 }\n";
+    folder.write("suite.yaml", text + volume);
+    folder.run(&["run", "suite.yaml", "--out", "run", "--fresh", "-q"]).expect(0);
+    // 100 a second, and as far as is known one answer takes a machine a second: 103 machines, not 1, at 0.00103 an answer.
+    let machines = &folder.json("run/report.json")["candidates"][1]["machines"];
+    assert_eq!(machines["replicas"], json!(103), "{machines}");
+    assert!((machines["reserved_usd"].as_f64().unwrap() - 0.00103).abs() < 1e-9, "{machines}");
+}
+
+#[test]
+fn few_answers_of_a_class_few_samples_of_a_quantile_and_few_conversations_are_few() {
+    let folder = Folder::new();
+    let mut answers = right(60);
+    answers.iter_mut().enumerate().for_each(|(index, answer)| {
+        answer.as_mut().unwrap()["ms"] = json!(100 + index);
+    });
+    let more = "scorers: [label: { classes: [x, y] }]\ngates:\n  - { metric: label.macro_f1, at_least: 0.9 }\n\
+                \x20 - { metric: label.macro_f1, non_inferior: { margin: 0.1 } }\n  - { metric: label, at_least: 0.9 }\n\
+                \x20 - { metric: latency_ms.p99, at_most_ratio: 1.5 }\n  - { metric: latency_ms.p99, non_inferior: { margin: 500 } }\n";
+    let report = run(&folder, more, false, &answers, &answers, 4);
+    assert_eq!(verdicts(&report), ["pass", "pass", "pass", "inconclusive", "inconclusive"]);
+    // One of sixty is of the other class: that one answer says nothing of how the class fares.
+    let rows = |index: usize| json!({ "id": format!("s{index}"), "target": if index == 59 { "y" } else { "x" }, "source": "one" });
+    folder.write("data.jsonl", lines((0..60).map(rows)));
+    answers[59].as_mut().unwrap()["output"] = json!("y");
+    let answer = |(index, answer): (usize, &Option<Value>)| {
+        let mut answer = answer.clone().unwrap();
+        answer["id"] = format!("s{index}").into();
+        answer
+    };
+    for name in ["base.jsonl", "new.jsonl"] {
+        folder.write(name, lines(answers.iter().enumerate().map(answer)));
+    }
+    folder.run(&["run", "suite.yaml", "--out", "run", "--fresh", "-q"]).expect(4);
+    let report = folder.json("run/report.json");
+    assert_eq!(verdicts(&report)[..3], ["inconclusive", "inconclusive", "pass"]);
+    // All of one conversation: no quantile has an interval, however many answers there are.
+    let text = folder.read("suite.yaml").replace("path: data.jsonl", "path: data.jsonl, cluster: source");
+    folder.write("suite.yaml", text + "  - { metric: latency_ms.p50, at_most: 5000 }\n");
+    folder.run(&["run", "suite.yaml", "--out", "run", "--fresh", "-q"]).expect(4);
+    assert_eq!(verdicts(&folder.json("run/report.json")), ["inconclusive"; 6]);
 }

@@ -26,6 +26,16 @@ fn capture(folder: &Folder, requests: u64, gap_ms: u64) {
     folder.write("capture.jsonl", lines.collect::<String>());
 }
 
+/// Makes every request of the capture a conversation of its own.
+fn each_alone(folder: &Folder) {
+    let alone = |(index, line): (usize, &str)| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        line["conversation"] = json!(format!("alone {index}"));
+        format!("{line}\n")
+    };
+    folder.write("capture.jsonl", folder.read("capture.jsonl").lines().enumerate().map(alone).collect::<String>());
+}
+
 fn suite(folder: &Folder, candidates: &[(&str, &Model)], more: &str) {
     let mut text = "name: traffic\ndataset: { path: elsewhere.jsonl }\nprompt: { user: \"{{ input }}\" }\n\
                     scorers:\n  - exact: {}\ncandidates:\n"
@@ -184,6 +194,7 @@ fn what_comes_too_late_counts_in_every_figure() {
         [vec![Step::Wait(Duration::from_millis(wait))], server::answer(asked, "x")].concat()
     });
     capture(&folder, 50, 4);
+    each_alone(&folder);
     let gates = "gates:\n  - { metric: response_ms.p95, at_most: 100 }\nlimits: { max_failures: 100% }\n";
     suite(&folder, &[("a", &model)], gates);
     let text = folder.read("suite.yaml").replace("timeout: 20s", "timeout: 500ms\n    retries: 0");
@@ -450,6 +461,7 @@ fn a_replayed_machine_costs_what_it_costs_over_the_span_of_the_log() {
     let folder = Folder::new();
     // 40 requests, one every 30 seconds: 20 minutes.
     capture(&folder, 40, 30_000);
+    each_alone(&folder);
     suite(&folder, &[("box", &model)], "gates:\n  - { metric: cost_usd, at_most_ratio: 0.5 }\n");
     folder.write("suite.yaml", folder.read("suite.yaml").replace("per_request_usd: 0.001", "per_hour_usd: 3.13"));
     let told = replay(&folder, &["--speed", "100000"]).expect(1);

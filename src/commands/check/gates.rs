@@ -8,11 +8,8 @@ use crate::gate::{self, Bar, Judged, Least};
 use crate::report::count;
 use crate::stats;
 use crate::suite::GateSpec;
-use crate::types::Cell;
+use crate::types::{Cell, OTHER_MODEL_RATE, quantile_of};
 use crate::util::text::visible;
-
-/// Confidence of the intervals of reports.
-const CONFIDENCE: f64 = 0.95;
 
 /// Discordance that the sizes are worked out for: the share of samples that two models mark differently.
 const DISCORDANCE: [f64; 2] = [0.05, 0.10];
@@ -46,14 +43,7 @@ fn at_hand(plan: &Plan) -> Vec<Cell> {
 }
 
 fn judged(plan: &Plan, metric: &str) -> Judged {
-    let level = |name: &str| match name {
-        "p50" => Some(0.5),
-        "p90" => Some(0.9),
-        "p95" => Some(0.95),
-        "p99" => Some(0.99),
-        _ => None,
-    };
-    if metric == crate::types::OTHER_MODEL_RATE {
+    if metric == OTHER_MODEL_RATE {
         return Judged::Count;
     }
     let scored = metric.strip_suffix(".macro_f1").unwrap_or(metric);
@@ -61,16 +51,50 @@ fn judged(plan: &Plan, metric: &str) -> Judged {
         Some(known) if known.is_binary => Judged::Share,
         Some(_) => Judged::Graded,
         None if matches!(metric, "failure_rate" | "truncation_rate") => Judged::Share,
-        None => metric.rsplit_once('.').and_then(|(_, name)| level(name)).map_or(Judged::Mean, Judged::Quantile),
+        None => quantile_of(metric).map_or(Judged::Mean, |(_, level)| Judged::Quantile(level)),
     }
+}
+
+/// Why the figure of a gate will not be known of a candidate that it judges.
+fn unknowable(plan: &Plan, spec: &GateSpec) -> Option<String> {
+    let baseline = plan.suite.baseline.as_deref();
+    let is_relative = matches!(Bar::of(spec), Some(Bar::AtMostRatio(_) | Bar::NonInferior { .. }));
+    let is_needed = |id: &str| gate::applies(spec, id, baseline) || (is_relative && Some(id) == baseline);
+    let needed = plan.candidates.iter().zip(&plan.suite.candidates).filter(|(candidate, _)| is_needed(&candidate.id));
+    needed.into_iter().find_map(|(candidate, written)| {
+        let id = visible(&candidate.id);
+        let recorded = written.recorded.as_ref();
+        if spec.metric.starts_with("cost_") {
+            return match candidate.pricing.price() {
+                _ if recorded.is_some_and(|recorded| recorded.cost_usd.is_some()) => None,
+                Err(reason) => Some(format!("what `{id}` costs is not known: {reason}")),
+                Ok(price) if price.per_hour_usd.is_some() && plan.volume.is_none() => Some(format!(
+                    "`{id}` is paid by the hour, and the suite states no `volume: {{ requests_per_day: …, peak_over_mean: … }}`"
+                )),
+                Ok(_) => None,
+            };
+        }
+        let lacks = match spec.metric.split('.').next()? {
+            "latency_ms" => recorded.is_some_and(|recorded| recorded.latency_ms.is_none()),
+            "ttft_ms" => recorded.is_some_and(|recorded| recorded.ttft_ms.is_none()),
+            "input_tokens" | "output_tokens" => recorded.is_some_and(|recorded| recorded.usage.is_none()),
+            "response_ms" => return Some("only a replay has times that requests were planned for".to_owned()),
+            _ => false,
+        };
+        lacks.then(|| format!("the answers of `{id}` are recorded without the field that it needs"))
+    })
 }
 
 fn needs(plan: &Plan, spec: &GateSpec, bar: Bar) -> Vec<String> {
     let (samples, repeats) = (plan.cases.len() as u64, u64::from(plan.suite.repeats));
     let judged = judged(plan, &spec.metric);
     let mut lines = Vec::new();
-    match gate::least(bar, &spec.metric, judged, &at_hand(plan), repeats, CONFIDENCE) {
+    match gate::least(bar, &spec.metric, judged, &at_hand(plan), repeats, plan.settings().confidence) {
+        _ if let Some(reason) = unknowable(plan, spec) => lines.push(format!("can never pass: {reason}")),
         Least::Never(reason) => lines.push(format!("can never pass: {reason}")),
+        Least::Better => {
+            lines.push("with a margin of 0 it passes only if the candidate is shown to be better".to_owned())
+        }
         Least::Samples(least) if least > samples => {
             lines.push(format!("cannot pass: it needs at least {} samples, and there are {samples}", count(least)));
         }

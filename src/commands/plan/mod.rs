@@ -300,7 +300,9 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
     // A stored run is marked as it is, and a log has its own answers: only what is about to be asked is tried.
     let tried = scorers.as_deref().filter(|_| options.is_live && !is_logged);
     let trial = tried.map(|scorers| {
-        Trial::new(scorers, &suite.scorers, suite.gates.iter().map(|gate| gate.metric.as_str()).collect())
+        let gated = suite.gates.iter().map(|gate| gate.metric.as_str()).collect();
+        let is_open = suite.candidates.iter().any(|candidate| candidate.recorded.is_none());
+        Trial::new(scorers, &suite.scorers, gated, is_open)
     });
     let read = work.dataset(&suite, &asking, &drafts, Reading { limit: options.limit, keeps, trial });
     if let Some(Golden { scan, .. }) = &read {

@@ -50,6 +50,8 @@ pub(super) struct Trial<'a> {
     with_target: u64,
     /// Metrics that gates judge.
     gated: Vec<&'a str>,
+    /// Whether some candidate's answers are not there yet.
+    is_open: bool,
     empty: Response,
 }
 
@@ -63,10 +65,15 @@ struct Tried {
 }
 
 impl<'a> Trial<'a> {
-    /// `gated` are the metrics that gates judge.
-    pub fn new(scorers: &'a [Box<dyn Scorer>], specs: &'a [ScorerSpec], gated: Vec<&'a str>) -> Trial<'a> {
+    /// `gated` are the metrics that gates judge; `is_open` says whether some candidate's answers are not there yet.
+    pub fn new(
+        scorers: &'a [Box<dyn Scorer>],
+        specs: &'a [ScorerSpec],
+        gated: Vec<&'a str>,
+        is_open: bool,
+    ) -> Trial<'a> {
         let tried = scorers.iter().map(|_| Tried::default()).collect();
-        Trial { scorers, specs, tried, rows: 0, with_target: 0, gated, empty: Response::default() }
+        Trial { scorers, specs, tried, rows: 0, with_target: 0, gated, is_open, empty: Response::default() }
     }
 
     /// Marks an empty answer to a sample.
@@ -225,6 +232,10 @@ impl<'a> Trial<'a> {
             reasons.push(format!("none of the {json} recorded answers that are JSON has it"));
         }
         let message = format!("`{shown}` leads nowhere: {}", reasons.join(", and "));
+        if self.is_open && matches!(described, Described::Unknown) {
+            // Those who have not answered yet may have it.
+            return Some(Err(message));
+        }
         Some(Ok(TrialFault { scorer: pointer.scorer, path: pointer.path, message, help: Some(help) }))
     }
 }
@@ -347,7 +358,11 @@ fn describe<'a>(root: &'a Value, pointer: &str) -> Described<'a> {
         match properties.map(|properties| (properties.get(&step), properties)) {
             Some((Some(next), _)) => node = next,
             Some((None, properties)) => {
-                let is_more = resolved.get("additionalProperties").is_some_and(|more| *more != Value::Bool(false));
+                // Without the keyword a schema is open, but a name next to one that it has is that one misspelt.
+                let is_more = match resolved.get("additionalProperties") {
+                    Some(more) => *more != Value::Bool(false),
+                    None => text::did_you_mean(&step, properties.keys().map(String::as_str)).is_none(),
+                };
                 if is_open || is_more {
                     return Described::Unknown;
                 }
@@ -404,7 +419,7 @@ mod tests {
     fn tried(spec: Value, schema: Option<&Value>, targets: &[Value], hits: &[Hits]) -> (Vec<String>, Vec<String>) {
         let specs: Vec<ScorerSpec> = vec![serde_json::from_value(spec).unwrap()];
         let scorers = vec![scorer::build(&specs[0], schema, false).ok().unwrap()];
-        let mut trial = Trial::new(&scorers, &specs, vec!["exact"]);
+        let mut trial = Trial::new(&scorers, &specs, vec!["exact"], false);
         for (index, target) in targets.iter().enumerate() {
             trial.add(&sample(&format!("r{index}"), target.clone()));
         }
