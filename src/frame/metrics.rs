@@ -389,7 +389,7 @@ pub(super) fn is_too_alike(spread: f64, size: f64, units: u64) -> bool {
 
 /// Why there is no interval then.
 pub(super) fn alike(n: u64) -> String {
-    format!("no interval: all {n} values are alike, too few to say how they vary")
+    format!("no interval: all {n} values are alike, which does not say how they vary")
 }
 
 /// How many different clusters there are.

@@ -361,7 +361,10 @@ fn describe<'a>(root: &'a Value, pointer: &str) -> Described<'a> {
                 // Without the keyword a schema is open, but a name next to one that it has is that one misspelt.
                 let is_more = match resolved.get("additionalProperties") {
                     Some(more) => *more != Value::Bool(false),
-                    None => text::did_you_mean(&step, properties.keys().map(String::as_str)).is_none(),
+                    // Of names of a few letters every one is next to every other.
+                    None => {
+                        step.len() < 4 || text::did_you_mean(&step, properties.keys().map(String::as_str)).is_none()
+                    }
                 };
                 if is_open || is_more {
                     return Described::Unknown;
