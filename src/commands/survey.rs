@@ -15,6 +15,9 @@ use crate::engine::{Gaps, Late, OnFull, Order, Pacing, Punctuality, Timetable};
 use crate::types::{CaptureVersion, Faults, Volume};
 use crate::util::text::visible;
 
+/// The shortest span that machines are reserved for, in microseconds.
+const LEAST_SPAN_US: i64 = 10_000_000;
+
 /// A minute, in microseconds.
 const MINUTE_US: i64 = 60_000_000;
 
@@ -233,13 +236,12 @@ impl Survey {
     }
 
     /// How much the log asks over its own span, whatever the speed of the replay: from its first request to one mean gap
-    /// after its last. `None` where it tells no times, or less than a minute of them.
+    /// after its last, and ten seconds at least: no machine is had for an instant. `None` where it tells no times.
     pub fn volume(&self) -> Option<Volume> {
-        // A burst of less than a minute says nothing of a day.
-        let (first, last) = self.logged.filter(|(first, last)| last.saturating_sub(*first) >= MINUTE_US)?;
-        let gap = (last - first).checked_div(i64::try_from(self.requests).ok()?.checked_sub(1)?)?;
-        let hours =
-            Decimal::from(last.checked_sub(first)?.checked_add(gap)?).checked_div(Decimal::from(3_600_000_000_i64))?;
+        let (first, last) = self.logged?;
+        let gap = (last.checked_sub(first)?).checked_div(i64::try_from(self.requests).ok()?.checked_sub(1)?)?;
+        let hours = Decimal::from(last.checked_sub(first)?.checked_add(gap)?.max(LEAST_SPAN_US))
+            .checked_div(Decimal::from(3_600_000_000_i64))?;
         let volume = Volume { requests: Decimal::from(self.requests), hours, peak_over_mean: 1.0, is_measured: true };
         // The mean of a log of less than a minute is its peak.
         let peak = self.busiest_minute as f64 / 60.0 / volume.mean_per_s()?;
