@@ -438,7 +438,12 @@ fn quantiles(
         } else {
             None
         };
-        let upper = if missing > 0 { interval(&filled, &at_worst, *p).upper } else { seen.upper };
+        let is_clustered = layout.clusters.is_some() || layout.repeats > 1;
+        let upper = match (is_clustered, missing) {
+            (true, _) => careful_upper(layout, &filled, &at_worst, *p, confidence),
+            (false, 0) => seen.upper,
+            (false, _) => interval(&filled, &at_worst, *p).upper,
+        };
         Estimate {
             name: format!("{column}.{name}"),
             unit: Unit::Ms,
@@ -455,4 +460,16 @@ fn quantiles(
         }
     });
     estimates.collect()
+}
+
+/// The end that a pass of a quantile may rest on where samples are clustered or repeated: the least time below which the
+/// careful end of the share of answers reaches the quantile's level. A slower answer never lowers it, as no worse answer
+/// lifts that share.
+fn careful_upper(layout: &Layout, rows: &[Option<f64>], sorted: &[f64], p: f64, confidence: f64) -> Option<f64> {
+    let is_reached = |time: f64| {
+        let above: Vec<Option<bool>> = rows.iter().map(|cell| cell.map(|cell| cell > time)).collect();
+        stats::careful_wilson_lower(&row_cells(layout, &above), confidence).is_some_and(|lower| lower >= p)
+    };
+    let index = sorted.partition_point(|time| !is_reached(*time));
+    sorted.get(index).copied()
 }

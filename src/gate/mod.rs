@@ -238,9 +238,10 @@ fn judge_own(estimate: &Estimate, bar: f64, is_floor: bool) -> Found {
     let AtWorst { lost, lower, upper } = estimate.at_worst;
     let worst = (if is_floor { lower } else { upper }).or(seen.filter(|_| lost == 0));
     let is_good = |end: f64| if is_floor { end >= bar } else { end <= bar };
-    // A share with what is lost counted as wrong is one of all samples, and stands alone. Elsewhere what was seen counts, too:
+    // A share with what is lost counted as wrong is one of all samples, and stands alone; so does a quantile. Elsewhere what was seen counts, too:
     // values that are filled in can make the others look more alike.
-    let stands_alone = matches!(estimate.method, Method::Wilson | Method::ClusteredWilson | Method::Bounded);
+    let stands_alone =
+        matches!(estimate.method, Method::Wilson | Method::ClusteredWilson | Method::Bounded | Method::OrderStatistics);
     let passes = worst.is_some_and(is_good) && (stands_alone || seen.is_some_and(is_good));
     let side = if is_floor { "below" } else { "above" };
     if passes {
