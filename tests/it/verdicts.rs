@@ -236,7 +236,8 @@ fn never_towards_pass(run: &Run, repeats: usize, bars: Bars, row: usize, way: u8
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    // The same runs every time: a build must not hang on the draw. Another seed looks further.
+    #![proptest_config(ProptestConfig { cases: 400, rng_seed: proptest::test_runner::RngSeed::Fixed(11), ..ProptestConfig::default() })]
 
     #[test]
     fn a_worse_or_lost_answer_never_makes_a_pass(run in runs(120, 1), bars in bars(), row in any::<prop::sample::Index>(), way in any::<u8>()) {
