@@ -87,6 +87,7 @@ fn asked(args: &ImportArgs) -> Result<Import, CommandError> {
         kind,
         files: args.files.clone(),
         out: args.out.clone(),
+        may_replace: args.force,
         zone,
         seed: args.seed,
         is_digest_only: args.digest_only,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
@@ -21,7 +22,7 @@ use crate::commands::session::{self, Done, Ended};
 use crate::commands::signals::Signals;
 use crate::commands::survey::{How, Survey};
 use crate::commands::{World, print, source, weights};
-use crate::engine::{Health, Pacing, Rates, Rules, Stop};
+use crate::engine::{Health, Ledger, Pacing, Rates, Stop};
 use crate::report::Progress;
 use crate::store::{Folder, Manifest, RecordReader, RecordWriter, StoreError};
 use crate::traffic::time::Zone;
@@ -100,12 +101,12 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
     let path = choose_folder(&as_run, &plan, "keep it aside by `--fresh`, or name another folder")?;
     reach(&plan, |_| true, "give the same command again", world)?;
     set_aside(&as_run, &path)?;
-    let folder = Folder::take(&path).map_err(unusable)?;
+    let folder = Folder::take(&path).map_err(|error| unusable(error, None))?;
     let servers = weights::start(&mut plan, args.quiet, world).inspect_err(|_| folder.leave_if_empty())?;
-    let (mut records, _) = RecordWriter::open(folder.path()).map_err(unusable)?;
+    let (mut records, _) = RecordWriter::open(folder.path()).map_err(|error| unusable(error, None))?;
     let mut manifest = manifest(&as_run, &source.shown, &plan, None);
     manifest.replay = Some(told);
-    manifest.write(folder.path()).map_err(unusable)?;
+    manifest.write(folder.path()).map_err(|error| unusable(error, None))?;
     if folder.path().parent() == Some(&plan::suite_folder(&plan.suite.name)) {
         folder.link_latest();
     }
@@ -300,7 +301,7 @@ fn send(
     let ended = {
         let mut sinks: [&mut (dyn Sink + Send); 2] = [records, &mut progress];
         // What was logged has been paid for.
-        let rules = Rules { ledger: None, ..rules(plan, Clock::new(), Decimal::ZERO) };
+        let rules = rules(plan, Clock::new(), Arc::new(Ledger::new(None, Decimal::ZERO)));
         session::drive(tasks, stored, rules, &mut sinks, signals)?
     };
     let (ended, health) = match ended {
@@ -314,7 +315,8 @@ fn send(
                 })
                 .collect();
             let mut sinks: [&mut (dyn Sink + Send); 2] = [records, &mut progress];
-            let rules = rules(plan, Clock::new(), Decimal::ZERO);
+            let ledger = Ledger::new(plan.suite.limits.max_usd, Decimal::ZERO);
+            let rules = rules(plan, Clock::new(), Arc::new(ledger));
             session::keep_time(lanes, how.punctuality, rules, &mut sinks, signals)?
         }
         early => (early, Vec::new()),

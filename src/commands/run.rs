@@ -20,9 +20,10 @@ use crate::commands::{World, finish, promote, show, source, weights};
 use crate::engine::{Candidate, FailureBudget, Ledger, Rules, Stop};
 use crate::report::{Progress, ProgressKind, STOPPING, Spend};
 use crate::store::{
-    Folder, Holds, Identity, Manifest, RUN_FORMAT, RecordReader, RecordWriter, Session, StoreError, latest, new_folder,
+    Folder, Holds, Identity, Manifest, RUN_FORMAT, RecordReader, RecordWriter, Session, SessionEnd, StoreError,
+    UnderWayLog, latest, new_folder, read_under_way,
 };
-use crate::types::Sink;
+use crate::types::{Sink, UnderWay};
 use crate::util::clock::{self, Clock};
 use crate::util::text::{shorten, visible};
 
@@ -51,6 +52,8 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
         reach(&plan, |_| true, &format!("run again: {}", command(args, args.out.as_deref(), args.resume)), world)?;
         set_aside(args, &path)?;
     }
+    let go_on = is_resumed.then(|| command(args, args.out.as_deref(), true));
+    let unusable = |error| unusable(error, go_on.as_deref());
     let folder = Folder::take(&path).map_err(unusable)?;
     // Another process may have begun it just now.
     let is_resumed = args.resume && Holds::of(folder.path()) == Holds::Run;
@@ -58,7 +61,10 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
     // First of all the manifest: a run that is not ours to go on with stays as it is.
     let stored = if is_resumed { Some(resumable(folder.path(), &plan)?) } else { None };
     let mut manifest = manifest(args, &source.shown, &plan, stored);
-    let found = look_through(&folder, &plan, &manifest, args.retry_failed)?;
+    let mut found = look_through(&folder, &plan, &manifest, args.retry_failed)?;
+    if is_resumed && let Some(text) = count_under_way(&folder, &mut manifest, &mut found)? {
+        say(world, &format!("note: {text}"));
+    }
     let resume = command(args, Some(folder.path()), true);
     if is_resumed {
         let total = plan.cases.len() as u64 * u64::from(plan.suite.repeats);
@@ -92,14 +98,32 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
     let mut is_broken = false;
     if !found.done.is_all() {
         let signals = listen(args)?;
-        let ended = drive(args, &mut plan, &mut records, found, &signals, world)
+        let session = manifest.sessions.len() as u64 - 1;
+        let under_way = UnderWayLog::open(folder.path(), session).map_err(unusable)?;
+        let under_way_path = under_way.path().to_owned();
+        let full = |path: &Path, source| {
+            let help = format!("free some space, then go on: {resume}");
+            let path = path.to_owned();
+            CommandError::Store { source: StoreError::Io { doing: "write", path, source }, help: Some(help) }
+        };
+        let ended = drive(args, &mut plan, &mut records, under_way, found, &signals, world)
             .and_then(|ended| records.sync().map(|()| ended))
-            .map_err(|source| {
-                let path = records.path().to_owned();
-                let help = format!("free some space, then go on: {resume}");
-                CommandError::Store { source: StoreError::Io { doing: "write", path, source }, help: Some(help) }
-            })?;
+            .map_err(|source| full(records.path(), source))?;
+        if let Ended::Stopped(stops) = &ended
+            && let Some(fault) =
+                stops.iter().find_map(|stop| if let Stop::Unkept { fault } = stop { Some(fault) } else { None })
+        {
+            return Err(full(&under_way_path, io::Error::other(fault.clone())));
+        }
         signals.leave_with(left_early(&folder));
+        if let Some(session) = manifest.sessions.last_mut() {
+            session.ended = Some(match &ended {
+                Ended::Done => SessionEnd::Done,
+                Ended::Stopped(_) => SessionEnd::Stopped,
+                Ended::Abandoned => SessionEnd::Left,
+            });
+        }
+        let noted = manifest.write(folder.path());
         match ended {
             Ended::Done => {}
             Ended::Stopped(stops) => {
@@ -114,18 +138,25 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
                 return Ok(3);
             }
         }
+        noted?;
     }
     servers.end();
     let code = conclude(args, &manifest, &plan, &folder, world)?;
     Ok(if is_broken { 6 } else { code })
 }
 
-/// Before anything is sent, a folder that cannot be written to is a fault of the command line.
-pub(super) fn unusable(error: StoreError) -> CommandError {
-    match error {
-        StoreError::Io { .. } => CommandError::usage(error.to_string(), "name another folder with `--out`"),
-        other => other.into(),
-    }
+/// Before anything is sent, a folder that cannot be written to is a fault of the command line; but never of a run that is
+/// to be gone on with, by the command `go_on`: in another folder everything would be paid again.
+pub(super) fn unusable(error: StoreError, go_on: Option<&str>) -> CommandError {
+    let StoreError::Io { source, .. } = &error else { return error.into() };
+    let is_full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let help = match go_on {
+        Some(go_on) if is_full => format!("free some space, then go on: {go_on}"),
+        Some(go_on) => format!("put that right, then go on: {go_on}"),
+        None if is_full => "free some space, then give the same command again".to_owned(),
+        None => return CommandError::usage(error.to_string(), "name another folder with `--out`"),
+    };
+    CommandError::Store { source: error, help: Some(help) }
 }
 
 /// Listens for who wants it to stop.
@@ -240,6 +271,7 @@ pub(super) fn manifest(args: &RunArgs, suite: &Path, plan: &Plan, stored: Option
         version: env!("CARGO_PKG_VERSION").to_owned(),
         suite_digest: plan.digest,
         suite_text: None,
+        ended: None,
         notes: Vec::new(),
     };
     // What the first session set stays: the bar, and the golden set that it was set for.
@@ -340,6 +372,37 @@ fn look_through(folder: &Folder, plan: &Plan, manifest: &Manifest, retry_failed:
     Ok(found)
 }
 
+/// Adds what earlier sessions may have sent without a record. Gives a note on the last one, when it has left such a
+/// thing, which the manifest keeps, too: those before it have theirs.
+fn count_under_way(
+    folder: &Folder,
+    manifest: &mut Manifest,
+    found: &mut Found,
+) -> Result<Option<String>, CommandError> {
+    let left = read_under_way(folder.path())?;
+    let earlier = manifest.sessions.len() as u64 - 1;
+    for under_way in left.range(..earlier).map(|(_, under_way)| under_way) {
+        found.spent = found.spent.saturating_add(under_way.usd);
+    }
+    let Some(UnderWay { tasks: tasks @ 1.., usd }) = earlier.checked_sub(1).and_then(|last| left.get(&last)) else {
+        return Ok(None);
+    };
+    let requests = if *tasks == 1 { "1 request was".to_owned() } else { format!("{tasks} requests were") };
+    let cost = if usd.is_zero() {
+        String::new()
+    } else {
+        format!("; up to ${} that they may have cost counts as spent", usd.normalize())
+    };
+    let index = usize::try_from(earlier - 1).unwrap_or(usize::MAX);
+    let Some(session) = manifest.sessions.get_mut(index) else { return Ok(None) };
+    let text = format!(
+        "the session of {} did not end in order: up to {requests} sent whose answers are not recorded{cost}",
+        session.started
+    );
+    session.notes.push(text.clone());
+    Ok(Some(text))
+}
+
 /// What a stored record leaves to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -371,11 +434,12 @@ fn cost_of(record: &crate::types::Record, manifest: &Manifest) -> Decimal {
     cost.unwrap_or_default().checked_add(held).unwrap_or(Decimal::MAX)
 }
 
-/// Sends what is open.
+/// Sends what is open, and puts down what is under way meanwhile.
 fn drive(
     args: &RunArgs,
     plan: &mut Plan,
     records: &mut RecordWriter,
+    under_way: UnderWayLog,
     found: Found,
     signals: &Signals,
     world: &mut World<'_>,
@@ -387,11 +451,19 @@ fn drive(
     let fleet: Vec<Candidate> = fleet(plan, failed).collect();
     let mut progress = Progress::new(progress_kind(args), lines, Clock::new(), spend(plan), Box::new(io::stderr()));
     let tasks = session::tasks(plan, done);
-    let rules = rules(plan, Clock::resuming(clock_base), spent);
+    let under_way = Arc::new(under_way);
+    let log = Arc::clone(&under_way);
+    let ledger = Ledger::new(plan.suite.limits.max_usd, spent).kept_by(Box::new(move |most| log.keep(most)));
+    let ledger = Arc::new(ledger);
+    let rules = rules(plan, Clock::resuming(clock_base), Arc::clone(&ledger));
     let ended = {
         let mut sinks: [&mut (dyn Sink + Send); 2] = [records, &mut progress];
         session::drive(tasks, fleet, rules, &mut sinks, signals)
     };
+    if ended.is_ok() {
+        // Should this not be kept, the most that ever was is counted instead.
+        let _ = under_way.keep(ledger.close());
+    }
     progress.finish();
     let _ = world.err.flush();
     ended
@@ -417,14 +489,14 @@ pub(super) fn spend(plan: &Plan) -> Spend {
     })
 }
 
-/// What a session needs beside its tasks; `spent` is the run's money of earlier ones.
-pub(super) fn rules(plan: &Plan, clock: Clock, spent: Decimal) -> Rules {
+/// What a session needs beside its tasks.
+pub(super) fn rules(plan: &Plan, clock: Clock, ledger: Arc<Ledger>) -> Rules {
     Rules {
         seed: plan.suite.seed,
         deadline: plan.suite.limits.deadline(),
         clock,
         redactor: plan.redactor.clone(),
-        ledger: plan.suite.limits.max_usd.map(|cap| Ledger::new(cap, spent)),
+        ledger,
     }
 }
 
@@ -461,6 +533,7 @@ fn why(stop: &Stop) -> String {
              raise it to go on"
         ),
         Stop::Internal { fault } => format!("an internal fault of evalctl: {fault}; please report it"),
+        Stop::Unkept { fault } => format!("it could not be put down what is under way: {fault}"),
         Stop::Source { fault } => format!("the golden set could not be read to its end: {fault}"),
     }
 }

@@ -276,8 +276,11 @@ fn drain(mut receiver: mpsc::Receiver<RunEvent>, sinks: &mut [&mut (dyn Sink + S
         for sink in sinks.iter_mut() {
             sink.accept(&batch)?;
         }
-        // This frees the slots: the records are on disk.
-        batch.clear();
+        for event in batch.drain(..) {
+            if let RunEvent::Recorded { slot, .. } = event {
+                slot.written();
+            }
+        }
     }
     Ok(())
 }

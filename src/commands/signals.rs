@@ -1,4 +1,4 @@
-//! Ctrl-C, and the signal that asks a process to end, while a run is under way.
+//! Ctrl-C, the signal that asks a process to end, and the one of a terminal that is gone, while a run is under way.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,19 +30,21 @@ impl Signals {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let streams = {
             let _entered = runtime.enter();
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+
+            let hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, hangup)
         };
         let listen = move || {
             runtime.block_on(async move {
-                let (mut interrupt, mut terminate) = streams;
-                while told(&mut interrupt, &mut terminate).await {
+                let (mut interrupt, mut terminate, mut hangup) = streams;
+                while let Some(told) = told(&mut interrupt, &mut terminate, hangup.as_mut()).await {
                     if let Some(farewell) = &*farewell.lock().unwrap_or_else(PoisonError::into_inner) {
                         leave(farewell);
                     }
                     if !first.is_cancelled() {
                         first.cancel();
                         on_first();
-                    } else {
+                    } else if told == Told::ToStop {
                         second.cancel();
                     }
                 }
@@ -80,10 +82,35 @@ fn leave(farewell: &str) {
     std::process::exit(LEFT)
 }
 
-/// Waits for a signal; false when there will be none any more.
-async fn told(interrupt: &mut Signal, terminate: &mut Signal) -> bool {
+/// What a signal says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    ToStop,
+    /// The terminal is gone. A shell and the system may both say so: it never means to leave at once.
+    TerminalGone,
+}
+
+/// Waits for a signal; `None` when there will be none any more.
+async fn told(interrupt: &mut Signal, terminate: &mut Signal, hangup: Option<&mut Signal>) -> Option<Told> {
+    let hung_up = async {
+        match hangup {
+            Some(hangup) => hangup.recv().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
-        told = interrupt.recv() => told.is_some(),
-        told = terminate.recv() => told.is_some(),
+        told = interrupt.recv() => told.map(|()| Told::ToStop),
+        told = terminate.recv() => told.map(|()| Told::ToStop),
+        told = hung_up => told.map(|()| Told::TerminalGone),
     }
+}
+
+/// Whether whoever started the process has it outlive its terminal, as `nohup` does. Where the system does not tell, it
+/// does not.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Hanging up is signal 1, the lowest bit.
+    mask.is_some_and(|mask| mask & 1 == 1)
 }

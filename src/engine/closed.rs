@@ -129,9 +129,17 @@ impl Line {
 async fn work(line: Arc<Line>) {
     while let Some(task) = line.next().await {
         let (slot, is_written) = oneshot::channel::<()>();
-        carry_out(&line.lane, Job { task, body: None, due: None, is_held: false, slot: Slot::new(slot) }).await;
-        // The sink drops the sender when it has written the record; that is all it says.
-        let _ = is_written.await;
+        let slot = Slot::new(move || {
+            // That nobody waits for it any more is no matter.
+            let _ = slot.send(());
+        });
+        let spent = carry_out(&line.lane, Job { task, body: None, due: None, is_held: false, slot }).await;
+        // What has no record on disk stays under way: it could not be written, or the task was left.
+        if is_written.await.is_ok()
+            && let Some(spent) = spent
+        {
+            line.lane.shared.rules.ledger.recorded(spent);
+        }
     }
     // Closing lets the feeder go, which else would wait for a place in a queue that nobody empties.
     line.queue.close();
@@ -145,7 +153,9 @@ mod tests {
     use futures_util::{FutureExt, StreamExt, stream};
 
     use super::*;
-    use crate::engine::{FailureBudget, Rates, RetryRule};
+    use rust_decimal::Decimal;
+
+    use crate::engine::{FailureBudget, Ledger, Rates, RetryRule};
     use crate::provider::{Answer, Event, Outgoing, Provider, Refusal};
     use crate::types::{Failure, Params, Request, TaskKey};
     use crate::util::clock::Clock;
@@ -198,7 +208,13 @@ mod tests {
         });
         let fleet = vec![candidate(0, false), candidate(1, true)];
         let redactor = Redactor::default();
-        let rules = Rules { seed: 0, deadline: None, clock: Clock::new(), redactor, ledger: None };
+        let rules = Rules {
+            seed: 0,
+            deadline: None,
+            clock: Clock::new(),
+            redactor,
+            ledger: Arc::new(Ledger::new(None, Decimal::ZERO)),
+        };
         let (sender, mut events) = mpsc::channel(8);
         let watched = async {
             let (mut ended, mut said) = ([0, 0], 0);

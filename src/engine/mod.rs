@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use budget::FailureBudget;
 pub use closed::drive;
-pub use ledger::Ledger;
+pub use ledger::{Keep, Ledger};
 pub use limits::Rates;
 pub use open::{Health, Host, Late, OnFull, Order, Punctuality, Timed, Turn, keep_time};
 pub use pacing::{Gaps, Pacing, Timetable};
@@ -102,6 +102,11 @@ pub enum Stop {
         /// What it said.
         fault: String,
     },
+    /// It could not be put down what is under way, so that nothing more may be sent.
+    Unkept {
+        /// What was wrong.
+        fault: String,
+    },
     /// The tasks could not be read to their end.
     Source {
         /// What was wrong.
@@ -119,8 +124,8 @@ pub struct Rules {
     pub clock: Clock,
     /// Knows the keys of all candidates and takes them out of what comes back.
     pub redactor: Redactor,
-    /// What may be spent; `None` when that is not bounded.
-    pub ledger: Option<Ledger>,
+    /// What may be spent, and what is under way.
+    pub ledger: Arc<Ledger>,
 }
 
 /// How often the sinks hear that time passes.
@@ -197,53 +202,77 @@ impl Shared {
         stops
     }
 
-    /// Sets aside what a request could cost. `None` when there is not enough left, which stops the run; and, of one that
-    /// does not wait, when there may be later.
-    async fn reserve(&self, candidate: &Candidate, request: &Request, waits: bool) -> Option<Decimal> {
-        let (Some(ledger), Some(price)) = (&self.rules.ledger, &candidate.price) else { return Some(Decimal::ZERO) };
-        let (input, output) = (Some(request.input_tokens_at_most()), Some(request.output_tokens_at_most()));
-        let plain = Usage { input_tokens: input, output_tokens: output, ..Usage::default() };
-        // Whatever kind of tokens is dearest. A price by the hour belongs to no request, and is not bounded here.
-        let kinds = [
-            plain,
-            Usage { cache_write_tokens: input, ..plain },
-            Usage { cache_write_tokens: input, cache_write_1h_tokens: input, ..plain },
-            Usage { reasoning_tokens: output, ..plain },
-        ];
-        let amount = kinds.iter().filter_map(|usage| price::cost(price, usage).ok()).max().unwrap_or_default();
+    /// Sets aside what an attempt could cost, the first one of its task or another. `None` when there is not enough left,
+    /// which stops the run; and, of one that does not wait, when there may be later.
+    async fn reserve(&self, candidate: &Candidate, request: &Request, waits: bool, is_first: bool) -> Option<Decimal> {
+        let amount = candidate.price.as_ref().map_or(Decimal::ZERO, |price| dearest(price, request));
+        let ledger = &self.rules.ledger;
         loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
             // Whoever settles between the look and the wait must be heard.
             settled.as_mut().enable();
-            match ledger.reserve(amount) {
+            match ledger.reserve(amount, is_first) {
                 Reserved::Yes => return Some(amount),
                 Reserved::NotYet if waits => settled.await,
                 Reserved::NotYet => return None,
                 Reserved::Never => {
-                    self.halt(Stop::Money { cap: ledger.cap(), spent: ledger.spent() });
+                    self.halt(Stop::Money { cap: ledger.cap().unwrap_or_default(), spent: ledger.spent() });
+                    return None;
+                }
+                Reserved::Unkept(fault) => {
+                    self.halt(Stop::Unkept { fault });
                     return None;
                 }
             }
         }
     }
 
-    /// Puts right what was set aside for an attempt; gives what is kept of it because the service may have begun to bill.
-    fn settle(&self, candidate: &Candidate, reserved: Decimal, attempted: &Attempted) -> Decimal {
-        let (Some(ledger), Some(price)) = (&self.rules.ledger, &candidate.price) else { return Decimal::ZERO };
-        let (spent, held) = match &attempted.outcome {
-            // Without usage, what was set aside is the best that is known.
+    /// Puts right what was set aside for an attempt.
+    fn settle(&self, candidate: &Candidate, reserved: Decimal, attempted: &Attempted) -> Settled {
+        let ledger = &self.rules.ledger;
+        let cost = |usage: &Usage| price::cost(candidate.price.as_ref()?, usage).ok();
+        let nothing = Settled { spent: Decimal::ZERO, held: Decimal::ZERO };
+        // Without usage, what was set aside is the best that is known. Where nothing is bounded, it need not be kept.
+        let unknown = Settled { spent: reserved, held: ledger.cap().map_or(Decimal::ZERO, |_| reserved) };
+        let settled = match &attempted.outcome {
             Ok(response) => {
-                let cost = response.cost_usd.or_else(|| price::cost(price, &response.usage).ok());
-                cost.map_or((reserved, reserved), |cost| (cost, Decimal::ZERO))
+                let cost = response.cost_usd.or_else(|| cost(&response.usage));
+                cost.map_or(unknown, |spent| Settled { spent, ..nothing })
             }
-            Err(Refusal { failure, .. }) if attempted.is_begun || failure.may_be_billed() => (reserved, reserved),
-            Err(_) => (Decimal::ZERO, Decimal::ZERO),
+            // What has no answer cannot tell its cost later: it is kept whole.
+            Err(Refusal { failure, .. }) => match attempted.billed.as_ref().and_then(cost) {
+                Some(spent) => Settled { spent, held: spent },
+                None if attempted.is_begun || failure.may_be_billed() => unknown,
+                None => nothing,
+            },
         };
-        ledger.settle(reserved, spent);
+        ledger.settle(reserved, settled.spent);
         self.settled.notify_waiters();
-        held
+        settled
     }
+}
+
+/// What an attempt has cost.
+#[derive(Debug, Clone, Copy)]
+struct Settled {
+    spent: Decimal,
+    /// What of it stands in the record, because no answer tells it.
+    held: Decimal,
+}
+
+/// The most that a request can cost: all its tokens of whatever kind is dearest. A price by the hour belongs to no
+/// request, and is not bounded here.
+fn dearest(price: &Price, request: &Request) -> Decimal {
+    let (input, output) = (Some(request.input_tokens_at_most()), Some(request.output_tokens_at_most()));
+    let plain = Usage { input_tokens: input, output_tokens: output, ..Usage::default() };
+    let kinds = [
+        plain,
+        Usage { cache_write_tokens: input, ..plain },
+        Usage { cache_write_tokens: input, cache_write_1h_tokens: input, ..plain },
+        Usage { reasoning_tokens: output, ..plain },
+    ];
+    kinds.iter().filter_map(|usage| price::cost(price, usage).ok()).max().unwrap_or_default()
 }
 
 /// A candidate of a run, as its tasks see it.
@@ -279,11 +308,11 @@ impl Lane {
     }
 
     /// Waits for limits and money; `None` when there is no money to wait for.
-    async fn leave(&self, request: &Request, tokens: u64) -> Option<Decimal> {
+    async fn leave(&self, request: &Request, tokens: u64, is_first: bool) -> Option<Decimal> {
         if !self.is_open {
             self.limits.leave(tokens, self.shared.rules.clock).await;
         }
-        self.shared.reserve(&self.candidate, request, !self.is_open).await
+        self.shared.reserve(&self.candidate, request, !self.is_open, is_first).await
     }
 }
 
@@ -334,13 +363,21 @@ impl Limits {
 }
 
 /// Ends a task that is not sent any more because the run stops: it counts as not done, and a resumed run begins it anew.
-/// What may have been billed is recorded all the same, so that its money stays counted.
-async fn given_up(lane: &Lane, job: Job, mut retried: Vec<Attempt>, held: Decimal) {
-    if held.is_zero() {
-        return;
+/// What may have been billed is recorded all the same, so that its money stays counted; what cost nothing is not under
+/// way any more.
+async fn given_up(
+    lane: &Lane,
+    job: Job,
+    mut retried: Vec<Attempt>,
+    held: Decimal,
+    spent: Option<Decimal>,
+) -> Option<Decimal> {
+    match retried.pop() {
+        Some(Attempt { failure, .. }) if !held.is_zero() => failed(lane, job, retried, held, failure, true).await,
+        _ if spent == Some(Decimal::ZERO) => lane.shared.rules.ledger.recorded(Decimal::ZERO),
+        _ => {}
     }
-    let Some(Attempt { failure, .. }) = retried.pop() else { return };
-    failed(lane, job, retried, held, failure, true).await;
+    spent
 }
 
 /// Records that a task has failed, or with `is_open` that it was begun and left.
@@ -373,8 +410,9 @@ struct Job {
     slot: Slot,
 }
 
-/// Sends one task until it is answered or given up, and hands on its record.
-async fn carry_out(lane: &Lane, job: Job) {
+/// Sends one task until it is answered or given up, and hands on its record. Gives what the task has cost; `None` when it
+/// was never sent. That is [under way](Ledger::recorded) until the slot is free.
+async fn carry_out(lane: &Lane, job: Job) -> Option<Decimal> {
     let Lane { candidate, limits, shared, stop, vigil, .. } = lane;
     let clock = shared.rules.clock;
     let task = &job.task;
@@ -383,29 +421,34 @@ async fn carry_out(lane: &Lane, job: Job) {
     let outgoing = Outgoing { request: &task.request, body };
     let mut retried = Vec::new();
     let mut held = Decimal::ZERO;
+    let mut spent = None;
     loop {
         // Waiting for money and for limits is no part of any attempt's time.
         let reserved = tokio::select! {
             biased;
             () = stop.cancelled() => None,
-            reserved = lane.leave(&task.request, tokens) => reserved,
+            reserved = lane.leave(&task.request, tokens, spent.is_none()) => reserved,
         };
         let Some(reserved) = reserved else {
             if lane.is_open && !stop.is_cancelled() {
-                return match retried.pop() {
+                match retried.pop() {
                     None => unsent(lane, job, Unsent::Budget).await,
                     // There is no money to try it again: then it has failed.
                     Some(Attempt { failure, .. }) => failed(lane, job, retried, held, failure, false).await,
-                };
+                }
+            } else {
+                given_up(lane, job, retried, held, spent).await;
             }
-            return given_up(lane, job, retried, held).await;
+            return spent;
         };
         let attempted =
             collect(&*candidate.provider, &outgoing, candidate.timeout, clock, &shared.rules.redactor).await;
         if !lane.is_open {
             limits.heard(tokens, &attempted, clock);
         }
-        held += shared.settle(candidate, reserved, &attempted);
+        let settled = shared.settle(candidate, reserved, &attempted);
+        held = held.saturating_add(settled.held);
+        spent = Some(spent.unwrap_or(Decimal::ZERO).saturating_add(settled.spent));
         let has_reached =
             attempted.outcome.as_ref().map_or_else(|refusal| refusal.failure.has_reached_service(), |_| true);
         if has_reached {
@@ -421,7 +464,7 @@ async fn carry_out(lane: &Lane, job: Job) {
                     retried.push(Attempt { sent: attempted.sent, took: attempted.took, failure });
                     tokio::select! {
                         // Nothing was answered: the task counts as not done, and a resumed run begins it anew.
-                        () = stop.cancelled() => return given_up(lane, job, retried, held).await,
+                        () = stop.cancelled() => return given_up(lane, job, retried, held, spent).await,
                         () = tokio::time::sleep(wait) => continue,
                     }
                 }
@@ -430,7 +473,7 @@ async fn carry_out(lane: &Lane, job: Job) {
         };
         if !has_reached && vigil.is_given_up() {
             // Another task has said so: this one was under way, and is asked again like those that were not sent.
-            return given_up(lane, job, retried, held).await;
+            return given_up(lane, job, retried, held, spent).await;
         }
         if let Err(failure) = &outcome
             && !has_reached
@@ -449,12 +492,13 @@ async fn carry_out(lane: &Lane, job: Job) {
         }
         let Job { task: Task { key, digest, .. }, due, is_held, slot, .. } = job;
         let held_usd = (!held.is_zero()).then_some(held);
-        return record(
+        record(
             lane,
             Record { key, digest, due, is_held, is_open: false, retried, timing: attempted.timing, held_usd, outcome },
             slot,
         )
         .await;
+        return spent;
     }
 }
 

@@ -294,6 +294,9 @@ pub struct Attempted {
     pub hint: Hint,
     /// How long the attempt took.
     pub took: Duration,
+    /// Of one that failed, the tokens that the service bills for it: it had reported them at the answer's end when the
+    /// stream broke off.
+    pub billed: Option<Usage>,
     /// Whether any content had arrived: such a request is never sent again, it may have been paid for.
     pub is_begun: bool,
 }
@@ -353,9 +356,10 @@ pub async fn collect(
     // A body in one piece shows its content only when it is complete; that it broke off, the transport tells.
     let is_begun = gathered.is_begun() || matches!(&outcome, Err(Refusal { failure: Failure::Cut { .. }, .. }));
     let timing = gathered.timing(provider.is_live(), sent, took);
+    settle(&mut gathered.response);
+    let billed = outcome.is_err().then(|| gathered.billed()).flatten();
     let outcome = match outcome {
         Ok(()) => {
-            settle(&mut gathered.response);
             gathered.response.texts_mut().for_each(|text| redactor.clean_answer(text));
             // A key may be spread over several tokens.
             let tokens: String = gathered.response.logprobs.iter().map(|token| token.token.as_str()).collect();
@@ -375,7 +379,7 @@ pub async fn collect(
             Err(refusal)
         }
     };
-    Attempted { sent, outcome, timing, hint: gathered.hint, took, is_begun }
+    Attempted { sent, outcome, timing, hint: gathered.hint, took, billed, is_begun }
 }
 
 #[derive(Default)]
@@ -402,6 +406,13 @@ fn unwrap(response: &mut Response) {
 }
 
 impl Gathered {
+    /// What is billed though the answer is not whole. Counts that came before its end may still have grown.
+    fn billed(&self) -> Option<Usage> {
+        let Response { usage, finish, .. } = &self.response;
+        let is_told = finish.is_some() && usage.input_tokens.is_some() && usage.output_tokens.is_some();
+        is_told.then_some(*usage)
+    }
+
     async fn run(
         &mut self,
         provider: &dyn Provider,
@@ -562,6 +573,26 @@ mod tests {
         assert_eq!(got.timing, Some(timing));
         let response = got.outcome.unwrap();
         assert_eq!((response.text.as_str(), response.reasoning.as_str()), ("ab", "hm"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_broke_off_after_its_end_was_reported_is_billed_by_its_usage() {
+        let usage = Usage { input_tokens: Some(10), output_tokens: Some(1), ..Usage::default() };
+        let broken = |ends: bool, usage: Usage| {
+            let mut events = vec![(1, text("a")), (1, Ok(Event::Usage(usage)))];
+            if ends {
+                events.push((1, Ok(Event::Finish(Finish::Stop))));
+            }
+            events.push((1, Err(Failure::Lost { detail: "reset".to_owned() })));
+            run(events, false, true)
+        };
+        let got = broken(true, usage).await;
+        assert!(got.outcome.is_err() && got.is_begun);
+        assert_eq!(got.billed, Some(usage));
+        assert_eq!(broken(false, usage).await.billed, None, "it may have grown");
+        assert_eq!(broken(true, Usage { output_tokens: None, ..usage }).await.billed, None);
+        let nothing = Usage { input_tokens: Some(0), output_tokens: Some(0), ..usage };
+        assert_eq!(broken(true, nothing).await.billed, None, "no text costs nothing");
     }
 
     #[tokio::test(start_paused = true)]

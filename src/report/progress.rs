@@ -442,7 +442,7 @@ mod tests {
             held_usd: None,
             outcome,
         };
-        RunEvent::Recorded { candidate, record: Box::new(record), slot: Slot::new(()) }
+        RunEvent::Recorded { candidate, record: Box::new(record), slot: Slot::new(|| ()) }
     }
 
     fn answers(candidate: usize, n: usize) -> Vec<RunEvent> {

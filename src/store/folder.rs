@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::store::StoreError;
+use crate::util::plain_file;
 
 /// A run folder held by this process: nobody else writes to it until this is dropped.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ impl Folder {
     pub fn take(path: &Path) -> Result<Folder, StoreError> {
         fs::create_dir_all(path).map_err(StoreError::io("make the folder", path))?;
         let lock_path = path.join(".lock");
-        let lock = File::create(&lock_path).map_err(StoreError::io("write", &lock_path))?;
+        let lock = plain_file::append(&lock_path).map_err(StoreError::io("write", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => Ok(Folder { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.to_owned() }),

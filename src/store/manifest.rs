@@ -1,14 +1,14 @@
 //! `manifest.json`: what a run was meant to be, so that it can be resumed, marked and reported again.
 
-use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::store::{StoreError, check_format};
 use crate::types::{Pricing, Probe, Replay};
-use crate::util::atomic;
 use crate::util::digest::Digest;
+use crate::util::{atomic, plain_file};
 
 /// The value of `Manifest::format`: the version of `manifest.json` and `records.jsonl`.
 pub const RUN_FORMAT: &str = "evalctl-run/1";
@@ -87,9 +87,24 @@ pub struct Session {
     /// The suite in that session, when a later one had another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite_text: Option<String>,
+    /// How it ended; `None` while it goes on, and of one that was killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<SessionEnd>,
     /// What had to be mended before it could go on, as notes for the report.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionEnd {
+    /// All tasks have ended.
+    Done,
+    /// It was stopped early; what was under way was waited for.
+    Stopped,
+    /// It was left at once.
+    Left,
 }
 
 impl Manifest {
@@ -99,10 +114,13 @@ impl Manifest {
     /// When the folder is no run, or the manifest is damaged or of another format.
     pub fn read(folder: &Path) -> Result<Manifest, StoreError> {
         let path = folder.join("manifest.json");
-        if !path.is_file() {
+        if path.symlink_metadata().is_err() {
             return Err(StoreError::NoRun { path: folder.to_owned() });
         }
-        let bytes = fs::read(&path).map_err(StoreError::io("read", &path))?;
+        let mut bytes = Vec::new();
+        plain_file::read(&path)
+            .and_then(|mut file| file.read_to_end(&mut bytes))
+            .map_err(StoreError::io("read", &path))?;
         #[derive(Deserialize)]
         struct Head {
             format: String,

@@ -9,14 +9,16 @@ mod manifest;
 mod probes;
 mod records;
 mod scores;
+mod under_way;
 
 pub use folder::{Folder, Holds, latest, new_folder};
-pub use manifest::{Identity, Manifest, RUN_FORMAT, Session};
+pub use manifest::{Identity, Manifest, RUN_FORMAT, Session, SessionEnd};
 pub use probes::{ProbeFile, read_probes};
 pub use records::{Healed, RecordReader, RecordWriter};
 pub use scores::{
     MarkedBy, SCORES_FORMAT, ScoreHeader, ScoreReader, ScoreWriter, newest as newest_scores, next as next_scores,
 };
+pub use under_way::{UnderWayLog, read_under_way};
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,14 +1,14 @@
 //! What probes of a suite's endpoints found: `reports/<suite>/probes.json`, beside its runs.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::store::{StoreError, check_format};
 use crate::types::Probe;
-use crate::util::atomic;
+use crate::util::{atomic, plain_file};
 
 /// The version of `probes.json`.
 const FORMAT: &str = "evalctl-probes/1";
@@ -29,11 +29,12 @@ fn place(folder: &Path) -> PathBuf {
 /// When it cannot be read, or is not what it should be.
 pub fn read_probes(folder: &Path) -> Result<Vec<Probe>, StoreError> {
     let path = place(folder);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
+    let mut bytes = Vec::new();
+    match plain_file::read(&path).and_then(|mut file| file.read_to_end(&mut bytes)) {
+        Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(StoreError::io("read", path)(error)),
-    };
+    }
     let what = |error: serde_json::Error| {
         let what = format!("it is no file of probes ({error}): delete it, and probe again");
         StoreError::Format { path: path.clone(), what }
@@ -59,7 +60,7 @@ impl ProbeFile {
     pub fn take(folder: &Path) -> Result<ProbeFile, StoreError> {
         fs::create_dir_all(folder).map_err(StoreError::io("make the folder", folder))?;
         let path = folder.join(".probes.lock");
-        let lock = File::create(&path).map_err(StoreError::io("write", &path))?;
+        let lock = plain_file::append(&path).map_err(StoreError::io("write", &path))?;
         Ok(ProbeFile { folder: folder.to_owned(), lock })
     }
 

@@ -1,6 +1,6 @@
 //! `records.jsonl`: appended to in batches, healed after a crash, read line by line.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::store::StoreError;
 use crate::types::{Record, RunEvent, Sink};
 use crate::util::clock::Clock;
+use crate::util::plain_file;
 
 const NAME: &str = "records.jsonl";
 
@@ -40,12 +41,7 @@ impl RecordWriter {
     /// When the file cannot be opened, read or cut.
     pub fn open(folder: &Path) -> Result<(RecordWriter, Healed), StoreError> {
         let path = folder.join(NAME);
-        let mut file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(&path)
-            .map_err(StoreError::io("open", &path))?;
+        let mut file = plain_file::append(&path).map_err(StoreError::io("open", &path))?;
         let (length, healed) = heal(&mut file).map_err(StoreError::io("mend", &path))?;
         let clock = Clock::new();
         let synced = clock.now();
@@ -120,7 +116,7 @@ impl Sink for RecordWriter {
 }
 
 /// Cuts off what stands behind the last line end; gives the length that is left.
-fn heal(file: &mut File) -> io::Result<(u64, Healed)> {
+pub(super) fn heal(file: &mut File) -> io::Result<(u64, Healed)> {
     let length = file.seek(SeekFrom::End(0))?;
     let mut end = length;
     let mut block = [0; 8192];
@@ -155,7 +151,7 @@ impl RecordReader {
     /// When the file is there and cannot be opened.
     pub fn open(folder: &Path) -> Result<Option<RecordReader>, StoreError> {
         let path = folder.join(NAME);
-        match File::open(&path) {
+        match plain_file::read(&path) {
             Ok(file) => Ok(Some(RecordReader { reader: BufReader::with_capacity(1 << 18, file), path })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io("read", &path)(error)),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::{StoreError, check_format};
 use crate::types::ScoreRow;
 use crate::util::digest::Digest;
+use crate::util::plain_file;
 
 /// The value of `ScoreHeader::format`.
 pub const SCORES_FORMAT: &str = "evalctl-scores/1";
@@ -61,11 +62,21 @@ fn path_of(folder: &Path, number: u32) -> PathBuf {
     folder.join(format!("scores-{number}.jsonl"))
 }
 
-/// Writes a scores file beside its place and puts it there when it is complete.
+/// Writes a scores file beside its place and puts it there when it is complete. What is left of one that is not goes.
 pub struct ScoreWriter {
     out: BufWriter<File>,
     part: PathBuf,
     path: PathBuf,
+    is_placed: bool,
+}
+
+impl Drop for ScoreWriter {
+    fn drop(&mut self) {
+        if !self.is_placed {
+            // It is of no use to anybody, and may fill a disk that is full already.
+            let _ = fs::remove_file(&self.part);
+        }
+    }
 }
 
 impl ScoreWriter {
@@ -76,8 +87,8 @@ impl ScoreWriter {
     pub fn create(folder: &Path, number: u32, header: &ScoreHeader) -> Result<ScoreWriter, StoreError> {
         let path = path_of(folder, number);
         let part = path.with_extension("jsonl.part");
-        let file = File::create(&part).map_err(StoreError::io("write", &part))?;
-        let mut writer = ScoreWriter { out: BufWriter::with_capacity(1 << 18, file), part, path };
+        let file = plain_file::make(&part).map_err(StoreError::io("write", &part))?;
+        let mut writer = ScoreWriter { out: BufWriter::with_capacity(1 << 18, file), part, path, is_placed: false };
         let mut line = serde_json::to_vec(header).map_err(|error| writer.error(error.into()))?;
         line.push(b'\n');
         writer.write(&line)?;
@@ -108,6 +119,7 @@ impl ScoreWriter {
             .flush()
             .and_then(|()| self.out.get_ref().sync_all())
             .and_then(|()| fs::rename(&self.part, &self.path));
+        self.is_placed = result.is_ok();
         result.map_err(|error| self.error(error))
     }
 
@@ -132,7 +144,7 @@ impl ScoreReader {
     /// When it cannot be read or is of another format.
     pub fn open(folder: &Path, number: u32) -> Result<ScoreReader, StoreError> {
         let path = path_of(folder, number);
-        let file = File::open(&path).map_err(StoreError::io("read", &path))?;
+        let file = plain_file::read(&path).map_err(StoreError::io("read", &path))?;
         let mut reader = BufReader::with_capacity(1 << 18, file);
         let mut line = Vec::new();
         reader.read_until(b'\n', &mut line).map_err(StoreError::io("read", &path))?;

@@ -46,6 +46,8 @@ pub struct Import {
     pub files: Vec<PathBuf>,
     /// The capture to be made.
     pub out: PathBuf,
+    /// Whether what stands in its place already may be written over.
+    pub may_replace: bool,
     /// Of stamps that name none.
     pub zone: Zone,
     /// Of texts that are made up.
@@ -108,6 +110,11 @@ pub fn import(import: &Import, redactor: &mut Redactor) -> Result<Ledger, Import
         last: i64::MIN,
         last_of_file: i64::MIN,
     };
+    if !import.may_replace && import.out.symlink_metadata().is_ok() {
+        // It was not there when the command line was looked at.
+        let why = std::io::Error::new(std::io::ErrorKind::AlreadyExists, "another import has just written it");
+        return Err(written(why));
+    }
     let mut importer: Option<(Kind, Box<dyn crate::traffic::draft::Importer>)> = None;
     for (index, path) in import.files.iter().enumerate() {
         let opened =

@@ -13,6 +13,7 @@ use memchr::memchr;
 use serde::Deserialize;
 
 use crate::util::digest::Digest;
+use crate::util::plain_file;
 
 /// Bytes of lines that wait in memory for an earlier one.
 const WINDOW: usize = 32 << 20;
@@ -91,16 +92,13 @@ impl Sorter {
     /// Keeps its runs in a file at `path`, which is removed unless it becomes the result.
     ///
     /// # Errors
-    /// When the file cannot be made.
+    /// When the file cannot be made, or another import is at it.
     pub fn new(path: PathBuf) -> io::Result<Sorter> {
         Sorter::with_window(path, WINDOW)
     }
 
     fn with_window(path: PathBuf, window: usize) -> io::Result<Sorter> {
-        let out = BufWriter::with_capacity(
-            256 << 10,
-            File::options().read(true).write(true).create(true).truncate(true).open(&path)?,
-        );
+        let out = BufWriter::with_capacity(256 << 10, plain_file::hold(&path)?);
         Ok(Sorter {
             guard: Guard(Some(path)),
             out,

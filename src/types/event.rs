@@ -2,16 +2,40 @@
 
 use std::io;
 
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
 use crate::types::Record;
 
-/// Held by a task while it is in flight and by its record until that is on disk; dropping it lets the next task start.
-/// So no more answers than `in_flight` can ever be lost.
-pub struct Slot(#[expect(dead_code, reason = "held for its Drop")] Box<dyn Send>);
+/// Held by a task while it is in flight and by its record until that is on disk; only then may the next task start. So
+/// no more answers than `in_flight` can ever be lost.
+pub struct Slot(Box<dyn FnOnce() + Send>);
 
 impl Slot {
-    /// Wraps whatever guard frees the place when dropped.
-    pub fn new(guard: impl Send + 'static) -> Slot {
-        Slot(Box::new(guard))
+    /// Wraps what is to happen when the record is on disk. It never does if the slot is dropped before.
+    pub fn new(on_written: impl FnOnce() + Send + 'static) -> Slot {
+        Slot(Box::new(on_written))
+    }
+
+    /// Says that the record is on disk.
+    pub fn written(self) {
+        self.0();
+    }
+}
+
+/// What was sent and has no record on disk: it would be forgotten if the process died.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnderWay {
+    /// Tasks.
+    pub tasks: u64,
+    /// Dollars that they may have cost or may cost yet.
+    pub usd: Decimal,
+}
+
+impl UnderWay {
+    /// The greater of both in each respect.
+    pub fn most(self, other: UnderWay) -> UnderWay {
+        UnderWay { tasks: self.tasks.max(other.tasks), usd: self.usd.max(other.usd) }
     }
 }
 
@@ -23,7 +47,7 @@ pub enum RunEvent {
         candidate: usize,
         /// What happened.
         record: Box<Record>,
-        /// To be dropped when the record is on disk.
+        /// To be told when the record is on disk.
         slot: Slot,
     },
     /// A candidate's service cannot be reached any more: nothing more is sent to it, while the others go on.

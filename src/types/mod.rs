@@ -17,7 +17,7 @@ mod score;
 
 pub use capture::{CaptureSource, CaptureVersion, Exchange, Precision, ROUNDING, Texts};
 pub use echoes::{Echo, Echoes, OTHER_MODEL_RATE, is_standard_tier};
-pub use event::{RunEvent, Sink, Slot};
+pub use event::{RunEvent, Sink, Slot, UnderWay};
 pub use exchange::{Content, Finish, Message, Params, Request, Response, Role, TokenLogprob, ToolCall, Usage};
 pub use fault::{Fault, Faults, Place};
 pub use figures::{

@@ -1,9 +1,11 @@
 //! Files that are either there as a whole or not at all.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+
+use crate::util::plain_file;
 
 /// Writes a file beside `path`, syncs it and renames it to `path`.
 ///
@@ -14,7 +16,7 @@ pub fn write(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) 
     name.push(".part");
     let part = path.with_file_name(name);
     let result = (|| {
-        let mut out = BufWriter::new(File::create(&part)?);
+        let mut out = BufWriter::new(plain_file::make(&part)?);
         write(&mut out)?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         fs::rename(&part, path)

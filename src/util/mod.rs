@@ -8,5 +8,6 @@ pub mod field;
 pub mod json;
 pub mod micros;
 pub mod number;
+pub mod plain_file;
 pub mod secret;
 pub mod text;

@@ -23,6 +23,7 @@ mod http;
 mod import;
 #[cfg(feature = "local")]
 mod local;
+mod money;
 mod price_sources;
 mod prices;
 mod probe;

@@ -110,6 +110,11 @@ pub fn finish(mut command: Command) -> Output {
     Output { code, out: out.join().unwrap(), err: err.join().unwrap() }
 }
 
+/// Sends a child a signal, such as `-INT`.
+pub fn tell(child: &Child, signal: &str) {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+}
+
 /// Waits for a child; kills it and fails when it takes too long.
 #[track_caller]
 pub fn wait(child: &mut Child, patience: Duration) -> std::process::ExitStatus {
