@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::server::{self, Model};
-use crate::support::{Folder, tell, wait};
+use crate::support::{Folder, tell, until, wait};
 
 const SAMPLES: usize = 1000;
 const IN_FLIGHT: usize = 8;
@@ -87,11 +87,9 @@ fn twenty_kills_lose_nothing_and_ask_nothing_twice() {
         }
         // Some moment in the next twentieth of the work, by what the server has seen: no clock decides.
         random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        let until = model.count() + 1 + (random >> 33) as usize % (tasks_in_all / kills);
+        let enough = model.count() + 1 + (random >> 33) as usize % (tasks_in_all / kills);
         let mut child = folder.evalctl(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        while model.count() < until && child.try_wait().unwrap().is_none() {
-            std::thread::yield_now();
-        }
+        until("requests", || model.count() >= enough || child.try_wait().unwrap().is_some());
         child.kill().unwrap();
         wait(&mut child, Duration::from_secs(10));
     }
@@ -226,10 +224,7 @@ fn a_run_that_is_under_way_is_not_moved_aside() {
     folder.write("suite.yaml", suite(&model.base_url(), ""));
     let arguments = ["run", "suite.yaml", "--out", "run", "-q"];
     let mut child = folder.evalctl(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while model.count() == 0 {
-        assert!(child.try_wait().unwrap().is_none());
-        std::thread::yield_now();
-    }
+    until("a request", || model.count() > 0);
     let output = folder.run(&["run", "suite.yaml", "--out", "run", "--fresh", "-q"]).expect(5);
     assert!(output.err.contains("in use by another evalctl"), "{}", output.err);
     assert!(!folder.path().join("run.1").exists());

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::server::{self, Asked, Model, Step};
-use crate::support::{Folder, finish, wait};
+use crate::support::{Folder, finish, tell, until, wait};
 
 /// What the server does, by what the question says.
 const KINDS: [&str; 16] = [
@@ -281,10 +281,6 @@ fn a_deadline_stops_the_run() {
 }
 
 /// Sends a signal by the system's own program, so that no test needs unsafe code.
-fn signal(name: &str, id: u32) {
-    assert!(std::process::Command::new("kill").args([name, &id.to_string()]).status().unwrap().success());
-}
-
 #[test]
 fn ctrl_c_once_finishes_what_is_in_flight_and_twice_leaves_at_once() {
     let hangs = Arc::new(AtomicUsize::new(0));
@@ -303,14 +299,10 @@ fn ctrl_c_once_finishes_what_is_in_flight_and_twice_leaves_at_once() {
     folder.write("suite.yaml", suite(&model.base_url(), &[("one", "in_flight: 4")], ""));
     let start =
         |arguments: &[&str]| folder.evalctl(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let until = |count: usize| {
-        while model.count() < count {
-            std::thread::yield_now();
-        }
-    };
+    let asked_for = |count: usize| until("requests", || model.count() >= count);
     let mut child = start(&["run", "suite.yaml", "--out", "run", "-q"]);
-    until(20);
-    signal("-INT", child.id());
+    asked_for(20);
+    tell(&child, "-INT");
     assert_eq!(wait(&mut child, Duration::from_secs(30)).code(), Some(3));
     let asked = model.count();
     assert_eq!(folder.read("run/records.jsonl").lines().count(), asked, "every answer that was asked for is kept");
@@ -318,11 +310,11 @@ fn ctrl_c_once_finishes_what_is_in_flight_and_twice_leaves_at_once() {
 
     hangs.store(1, Ordering::SeqCst);
     let mut child = start(&["run", "suite.yaml", "--out", "run", "--resume", "-q"]);
-    until(asked + 4);
-    signal("-INT", child.id());
-    signal("-INT", child.id());
+    asked_for(asked + 4);
+    tell(&child, "-INT");
+    tell(&child, "-INT");
     std::thread::sleep(Duration::from_millis(50));
-    signal("-INT", child.id());
+    tell(&child, "-INT");
     assert_eq!(wait(&mut child, Duration::from_secs(10)).code(), Some(3), "it leaves although the server hangs");
 
     hangs.store(0, Ordering::SeqCst);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Folder, wait, weights};
+use crate::support::{Folder, tell, until, wait, weights};
 
 /// A folder with a golden set and tiny random weights of its own, so that their path is nobody else's.
 fn folder(samples: usize, names: &[&str]) -> Folder {
@@ -59,14 +59,6 @@ fn servers(folder: &Folder) -> Vec<u32> {
     entries.filter_map(Result::ok).filter_map(|entry| serves(&entry)).collect()
 }
 
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 fn answers(folder: &Folder, run: &str) -> Vec<(String, String)> {
     let text = folder.read(&format!("{run}/records.jsonl"));
     let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -115,8 +107,7 @@ fn no_server_outlives_a_run_that_is_killed() {
         let records = folder.path().join(signal.trim_start_matches('-')).join("records.jsonl");
         until("the first answer", || records.metadata().is_ok_and(|facts| facts.len() > 0));
         assert_eq!(servers(&folder).len(), 1);
-        let told = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
-        assert!(told.success());
+        tell(&child, signal);
         let begun = Instant::now();
         wait(&mut child, Duration::from_secs(30));
         until("the server's end", || servers(&folder).is_empty());

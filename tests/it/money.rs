@@ -1,12 +1,12 @@
 //! What a run may spend, over all its sessions and however they end.
 
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::support::server::{self, Model, Step};
-use crate::support::{Folder, tell, wait};
+use crate::support::{Folder, tell, until, wait};
 
 const IN_FLIGHT: usize = 8;
 
@@ -71,11 +71,10 @@ fn history(seed: u64) {
         } else {
             program
         };
-        let until = model.count() + next(&mut random, 20);
+        let enough = model.count() + next(&mut random, 20);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        while end != "disk full" && model.count() < until && child.try_wait().unwrap().is_none() {
-            std::thread::yield_now();
-        }
+        let is_over = |child: &mut Child| child.try_wait().unwrap().is_some();
+        until("requests", || end == "disk full" || model.count() >= enough || is_over(&mut child));
         if child.try_wait().unwrap().is_none() {
             match end {
                 "kill" => child.kill().unwrap(),
@@ -119,15 +118,15 @@ fn no_history_of_sessions_passes_the_cap() {
 }
 
 /// Starts a run whose answers never come, and gives it when all its slots are taken.
-fn hanging(folder: &Folder, model: &Model, more: &[&str]) -> std::process::Child {
-    let until = model.count() + IN_FLIGHT;
+fn hanging(folder: &Folder, model: &Model, more: &[&str]) -> Child {
+    let enough = model.count() + IN_FLIGHT;
     let arguments = [&["run", "suite.yaml", "--out", "run", "-q"], more].concat();
     let mut command = folder.evalctl(&arguments);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while model.count() < until {
+    until("requests", || {
         assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        std::thread::yield_now();
-    }
+        model.count() >= enough
+    });
     child
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::server::{self, Asked, Model, Step};
-use crate::support::{Folder, Output, finish};
+use crate::support::{Folder, Output, finish, tell, until, wait};
 
 /// Lines of a capture, `gap_ms` apart; every fourth request was answered by a call.
 fn capture(folder: &Folder, requests: u64, gap_ms: u64) {
@@ -350,18 +350,12 @@ fn a_replay_that_was_stopped_in_between_says_so() {
     suite(&folder, &[("a", &model)], "");
     let arguments = ["replay", "capture.jsonl", "--suite", "suite.yaml", "--out", "run", "-q"];
     let mut child = folder.evalctl(arguments).stdout(std::process::Stdio::null()).spawn().unwrap();
-    while model.count() < 30 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let signal = |name: &str| {
-        let done = std::process::Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
-        assert!(done.success());
-    };
-    signal("-STOP");
+    until("requests", || model.count() >= 30);
+    tell(&child, "-STOP");
     // The pause that is looked for.
     std::thread::sleep(Duration::from_secs(1));
-    signal("-CONT");
-    assert!(child.wait().unwrap().success());
+    tell(&child, "-CONT");
+    assert!(wait(&mut child, Duration::from_secs(60)).success());
     let report = folder.json("run/report.json");
     let timing = &report["replay"]["candidates"][0];
     let ms = |spread: &str, name: &str| timing[spread][name].as_f64().unwrap();

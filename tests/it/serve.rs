@@ -5,11 +5,11 @@ use std::net::TcpStream;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Folder, wait, weights};
+use crate::support::{Folder, tell, until, wait, weights};
 
 /// A server that ends with its test.
 struct Served {
@@ -117,11 +117,7 @@ impl Served {
     }
 
     fn wait_until_idle(&self) {
-        let start = Instant::now();
-        while self.busy() > 0 {
-            assert!(start.elapsed() < Duration::from_secs(60), "it works for someone who has gone");
-            thread::sleep(Duration::from_millis(5));
-        }
+        until("it works for someone who has gone", || self.busy() == 0);
     }
 }
 
@@ -466,9 +462,8 @@ fn whoever_goes_away_is_not_worked_for() {
         });
         let waiting: Vec<TcpStream> =
             (0..30).map(|_| server.open("POST", "/v1/chat/completions", &body.to_string())).collect();
-        while server.busy() < 30 {
-            thread::sleep(Duration::from_millis(2));
-        }
+        // One is worked for, and one waits at the least.
+        until("requests", || server.busy() >= 2);
         drop(waiting);
         server.wait_until_idle();
     }
@@ -481,19 +476,16 @@ fn it_ends_when_it_is_told_and_when_its_parent_goes() {
     assert!(wait(&mut server.child, Duration::from_secs(2)).success());
 
     let mut server = Served::start(&[]);
-    let mut stream = server.open(
-        "POST",
-        "/v1/chat/completions",
-        &json!({"messages": [{"role": "user", "content": "a"}], "max_tokens": 300, "temperature": 0}).to_string(),
-    );
-    while server.busy() == 0 {
-        thread::sleep(Duration::from_millis(1));
-    }
-    let told = std::process::Command::new("kill").args(["-TERM", &server.child.id().to_string()]).status().unwrap();
-    assert!(told.success());
+    let question = json!({
+        "messages": [{"role": "user", "content": "a"}], "max_tokens": 300, "temperature": 0, "stream": true,
+    });
+    let mut stream = BufReader::new(server.open("POST", "/v1/chat/completions", &question.to_string()));
     let mut reply = String::new();
+    stream.read_line(&mut reply).unwrap();
+    tell(&server.child, "-TERM");
     stream.read_to_string(&mut reply).unwrap();
-    assert!(reply.starts_with("HTTP/1.1 200 OK"), "what was in flight was not finished: {reply}");
+    assert!(reply.starts_with("HTTP/1.1 200 OK"), "{reply}");
+    assert!(reply.contains("data: [DONE]"), "what was in flight was not finished: {reply}");
     assert!(wait(&mut server.child, Duration::from_secs(8)).success());
     assert!(TcpStream::connect(("127.0.0.1", server.port)).is_err());
 }

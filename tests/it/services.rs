@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::server::{self, Asked, Model, Step};
-use crate::support::{Folder, finish};
+use crate::support::{Folder, finish, until};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -278,9 +278,7 @@ fn a_killed_run_goes_on_with_what_is_left_of_its_money() {
     questions(&folder, 60);
     money_suite(&folder, &model);
     let mut child = folder.evalctl(["run", "suite.yaml", "--out", "run", "-q"]).spawn().unwrap();
-    while model.count() < 10 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    until("requests", || model.count() >= 10);
     child.kill().unwrap();
     child.wait().unwrap();
     finish(folder.evalctl(["run", "suite.yaml", "--out", "run", "--resume", "-q"])).expect(3);
@@ -340,9 +338,7 @@ fn whatever_answers_cost_a_killed_run_spends_no_more_than_an_undisturbed_one_and
             let more: &[&str] = if index == 0 { &[] } else { &["--resume"] };
             let mut child =
                 folder.evalctl([&["run", "suite.yaml", "--out", "cut", "-q"], more].concat()).spawn().unwrap();
-            while model.count() < before + after && child.try_wait().unwrap().is_none() {
-                std::thread::sleep(Duration::from_micros(200));
-            }
+            until("requests", || model.count() >= before + after || child.try_wait().unwrap().is_some());
             child.kill().unwrap();
             child.wait().unwrap();
         }

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -108,6 +108,16 @@ pub fn finish(mut command: Command) -> Output {
     let err = read(Box::new(err));
     let code = wait(&mut child, PATIENCE).code();
     Output { code, out: out.join().unwrap(), err: err.join().unwrap() }
+}
+
+/// Waits until something is so; fails when it takes too long.
+#[track_caller]
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Sends a child a signal, such as `-INT`.
