@@ -43,6 +43,16 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
+    /// Wait for the end of standard input, then end what is left of a run's programs
+    #[command(hide = true)]
+    Guard(GuardArgs),
+}
+
+/// `evalctl guard`
+#[derive(Debug, Args)]
+pub struct GuardArgs {
+    /// The name that the programs bear
+    pub family: String,
 }
 
 /// `evalctl init`
@@ -301,6 +311,13 @@ pub struct ServeArgs {
     /// Address to listen at; nobody is asked for a key, so others than loopback ones are for closed networks
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
     pub host: String,
+    /// A name of this machine that requests may have in `Host`, besides HOST and, at a loopback address, localhost; may
+    /// be repeated
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
+    /// An origin, such as https://app.example, whose pages may ask; may be repeated. Those of others are refused
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    pub allow_origin: Vec<String>,
     /// Port to listen at; 0 for any free one
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     pub port: u16,
@@ -325,6 +342,15 @@ pub struct ServeArgs {
     /// End when standard input does
     #[arg(long, hide = true)]
     pub with_parent: bool,
+}
+
+/// As browsers write it.
+fn origin(text: &str) -> Result<String, String> {
+    let authority = text.split_once("://").filter(|(scheme, _)| !scheme.is_empty()).map(|(_, authority)| authority);
+    let is_whole = authority.is_some_and(|it| !it.is_empty() && !it.contains(['/', '?', '#', '@', '*', ' ']));
+    is_whole
+        .then(|| text.to_owned())
+        .ok_or_else(|| "an origin is needed, such as `https://app.example:8443`".to_owned())
 }
 
 /// Each is a thread.

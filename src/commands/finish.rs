@@ -203,7 +203,10 @@ fn notes(manifest: &Manifest, plan: &Plan, summary: &Summary, marked: &Marked) -
         notes.push(note("stale", text, None));
     }
     if marked.unreadable > 0 {
-        let text = format!("{} lines of records.jsonl are damaged; their tasks count as not ended", marked.unreadable);
+        let text = match marked.unreadable {
+            1 => "1 line of records.jsonl is damaged; its task counts as not ended".to_owned(),
+            more => format!("{more} lines of records.jsonl are damaged; their tasks count as not ended"),
+        };
         notes.push(note("unreadable", text, Some("`evalctl run … --resume` asks them again")));
     }
     if manifest.sessions.len() > 1 {

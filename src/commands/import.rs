@@ -13,8 +13,8 @@ use crate::traffic::redact::{self, Custom, Redactor};
 use crate::traffic::time::Zone;
 use crate::traffic::{self, Import, ImportError, Kind, Sample, Stratum};
 use crate::types::Precision;
-use crate::util::clock;
 use crate::util::text::{did_you_mean, shorten, visible};
+use crate::util::{clock, given_file};
 
 /// The largest file of rules that is read.
 const RULES_BYTES: u64 = 1 << 20;
@@ -142,11 +142,7 @@ fn redactor(args: &ImportArgs) -> Result<Redactor, CommandError> {
         None => Custom::default(),
         Some(path) => {
             let failed = |source| StoreError::Io { doing: "read", path: path.clone(), source };
-            if std::fs::metadata(path).map_err(failed)?.len() > RULES_BYTES {
-                let message = format!("`{}` is too large for a file of rules", visible(&path.display().to_string()));
-                return Err(CommandError::usage(message, "one rule a line"));
-            }
-            redact::custom(&std::fs::read_to_string(path).map_err(failed)?, path)?
+            redact::custom(&given_file::read_text(path, RULES_BYTES).map_err(failed)?, path)?
         }
     };
     Ok(Redactor::new(&names, custom))

@@ -8,16 +8,20 @@ use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 use crate::commands::exit::CommandError;
 use crate::commands::plan::Plan;
 use crate::commands::reasons::{Examples, Outcomes};
-use crate::frame::{Builder, Facts, RunFrame, Seen, Timekeeper};
+use crate::frame::{Builder, Facts, MetricColumn, RunFrame, Seen, Timekeeper};
 use crate::scorer::Case;
 use crate::store::{
     MarkedBy, RecordReader, SCORES_FORMAT, ScoreHeader, ScoreReader, ScoreWriter, StoreError, newest_scores,
     next_scores,
 };
 use crate::types::{Mark, Record, Response, ScoreRow};
+use crate::util::text::visible;
 
 /// Bytes of records that are parsed and marked at a time.
 const BLOCK: usize = 4 << 20;
+
+/// Why an answer has no marks that held a key: right or wrong, it is not as it was given any more.
+const KEY_REPLACED: &str = "the answer held a key, which was taken out";
 
 /// What was found beside the marks.
 #[derive(Debug, Default)]
@@ -103,8 +107,13 @@ pub fn load(folder: &Path, plan: &Plan) -> Result<(RunFrame, Marked), CommandErr
         // Marks by another version of the scorers or of the targets are no marks of this suite: all is marked anew.
         let ScoreHeader { suite_digest, dataset_digest, .. } = &reader.header;
         if *suite_digest == plan.digest && *dataset_digest == Some(plan.dataset_digest) {
-            while let Some(row) = reader.next_row()? {
-                rows.insert((row.key, row.digest), row.marks);
+            while let Some(ScoreRow { key, digest, marks }) = reader.next_row()? {
+                if marks.len() != plan.metrics.len() || !plan.metrics.iter().zip(&marks).all(can_give) {
+                    return Err(reader.wrong("its marks are none that the suite's scorers give").into());
+                }
+                if rows.insert((key, digest), marks).is_some() {
+                    return Err(reader.wrong("it marks an answer for a second time").into());
+                }
             }
         }
     }
@@ -116,8 +125,21 @@ pub fn load(folder: &Path, plan: &Plan) -> Result<(RunFrame, Marked), CommandErr
     fill(folder, plan, stored, |_| Ok(()))
 }
 
+/// Whether a scorer can have given this mark.
+fn can_give((metric, mark): (&MetricColumn, &Mark)) -> bool {
+    mark.value().is_none_or(
+        |value| {
+            if metric.is_binary { value == 0.0 || value == 1.0 } else { (0.0..=1.0).contains(&value) }
+        },
+    )
+}
+
 fn marks_of(plan: &Plan, record: &Record, position: Position) -> Vec<Mark> {
     let Ok(response) = &record.outcome else { return Vec::new() };
+    if response.keys_replaced > 0 {
+        // What stood there could have decided any of them.
+        return plan.metrics.iter().map(|_| Mark::missing(KEY_REPLACED)).collect();
+    }
     let case = case_of(plan, position.sample, response);
     let mut marks = Vec::with_capacity(plan.metrics.len());
     for scorer in &plan.scorers {
@@ -194,10 +216,19 @@ fn fill(
                 if !facts.is_open {
                     outcomes.note(position, facts.failure);
                 }
-                builder.put(position.sample, position.candidate, position.repeat, facts);
+                if !builder.put(position.sample, position.candidate, position.repeat, facts) {
+                    let sample = visible(&plan.cases.ids[position.sample]).into_owned();
+                    let candidate = &plan.candidates[position.candidate].id;
+                    let what = format!(
+                        "it has two answers of `{candidate}` to `{sample}`, and evalctl writes one: take it from a copy, \
+                         or take out what was added"
+                    );
+                    return Err(StoreError::Format { path: reader.path().to_owned(), what }.into());
+                }
             }
         }
     }
+    marked.unreadable += u64::from(reader.is_torn());
     marked.examples = outcomes.examples(folder, plan)?;
     Ok((builder.finish(), marked))
 }

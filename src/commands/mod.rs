@@ -2,6 +2,7 @@
 
 mod cases;
 mod check;
+mod descriptors;
 mod estimate;
 mod exit;
 mod finish;
@@ -31,9 +32,10 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Command, Form, ReportArgs, SchemaArgs, ScoreArgs};
+use crate::provider::guard;
 use crate::report::{self, Format, Note, Report};
 use crate::store::{Folder, Manifest, MarkedBy, ScoreReader, StoreError, newest_scores};
-use crate::util::text;
+use crate::util::{given_file, text};
 
 pub use exit::CommandError;
 use plan::{Options, Plan, Source};
@@ -70,7 +72,17 @@ pub fn carry_out(cli: Cli, world: &mut World<'_>) -> Result<u8, CommandError> {
             clap_complete::generate(args.shell, &mut Cli::command(), "evalctl", &mut script);
             print(world, &script)
         }
+        Command::Guard(args) => {
+            guard(io::stdin().lock(), &args.family);
+            Ok(0)
+        }
     }
+}
+
+/// Where this program is: what stands there if it was replaced meanwhile is another.
+fn own_program() -> Option<PathBuf> {
+    let own = PathBuf::from("/proc/self/exe");
+    if own.exists() { Some(own) } else { std::env::current_exe().ok() }
 }
 
 /// Writes a result to standard output. A reader that has gone away is no error.
@@ -96,12 +108,7 @@ fn source(path: &Path) -> Result<Source, CommandError> {
     if path.is_dir() {
         return Err(usage(format!("`{shown}` is a folder, not a suite file")));
     }
-    // A suite is read whole, so a device or a file of gigabytes is refused before it is.
-    let size = std::fs::metadata(path).map(|metadata| metadata.len());
-    if size.as_ref().is_ok_and(|size| *size > crate::suite::MAX_BYTES as u64) {
-        return Err(usage(format!("`{shown}` is too large for a suite file")));
-    }
-    let bytes = std::fs::read(path)
+    let bytes = given_file::read(path, crate::suite::MAX_BYTES as u64)
         .map_err(|error| usage(format!("could not read the suite `{shown}`: {}", text::of_system(&error))))?;
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),

@@ -7,7 +7,7 @@ use crate::provider::presets::{self, Base};
 use crate::suite::spec::{CandidateSpec, ProviderSpec};
 use crate::suite::{self, FileKind, at};
 use crate::types::{Fault, Faults, Place, PriceOrigin, Pricing};
-use crate::util::text;
+use crate::util::{given_file, text};
 
 /// Age of a price from which on it is stale when the suite does not say.
 const DEFAULT_MAX_AGE_DAYS: u64 = 180;
@@ -24,14 +24,7 @@ const PRICES: FileKind = FileKind {
 /// Everything that is wrong with it, with places.
 pub fn read(path: &Path, shown: &Path) -> Result<Book, Faults> {
     let whole = |message: String| Faults::from(Fault::new(Place::file(shown), message));
-    let size = std::fs::metadata(path).map_err(|error| whole(text::of_system(&error)))?;
-    if !size.is_file() {
-        return Err(whole("it is no file".to_owned()));
-    }
-    if size.len() > suite::MAX_BYTES as u64 {
-        return Err(whole("it is too large for a file of prices".to_owned()));
-    }
-    let bytes = std::fs::read(path).map_err(|error| whole(text::of_system(&error)))?;
+    let bytes = given_file::read(path, suite::MAX_BYTES as u64).map_err(|error| whole(text::of_system(&error)))?;
     let (document, file, mut faults) = suite::parse_as::<BookFile>(&PRICES, shown, &bytes);
     let Some(file) = file else { return Err(faults) };
     match Book::new(file) {

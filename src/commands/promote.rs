@@ -20,7 +20,7 @@ use crate::commands::run::{say, shown};
 use crate::scorer;
 use crate::store::{Folder, RecordReader, StoreError};
 use crate::traffic::Folds;
-use crate::types::{Fault, Faults, Response, Row, Score};
+use crate::types::{Fault, Faults, Mark, Response, Row};
 use crate::util::atomic;
 
 /// The file, in the run's folder.
@@ -135,9 +135,9 @@ fn said_of(plan: &Plan, sample: usize, response: &Response) -> Said {
     if let Some(scorer) = plan.scorers.first() {
         scorer.mark(&case_of(plan, sample, response), &mut marks);
     }
-    match marks.first().map(|mark| &mark.score) {
-        Some(Score::Value(value)) => Said::Mark(*value),
-        Some(Score::Unscored(_)) | None => Said::Text(scorer::digest_of(response).low64()),
+    match marks.first().and_then(Mark::value) {
+        Some(value) => Said::Mark(value),
+        None => Said::Text(scorer::digest_of(response).low64()),
     }
 }
 

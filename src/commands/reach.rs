@@ -18,7 +18,8 @@ const WITHIN: Duration = Duration::from_secs(5);
 const SHOWN: usize = 300;
 
 /// Variables of the environment that name a proxy.
-const PROXIES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+pub(super) const PROXIES: [&str; 6] =
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 
 /// Connects to each service that has something left to be asked, all at once; no request is sent. `is_open` says which
 /// candidates do, by their index, and `again` what to do when the service is there.

@@ -1,7 +1,6 @@
 //! `evalctl replay`: logged traffic to every candidate, each request at its own time, against what was logged.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use crate::commands::run::{
 use crate::commands::session::{self, Done, Ended};
 use crate::commands::signals::Signals;
 use crate::commands::survey::{How, Survey};
-use crate::commands::{World, print, source, weights};
+use crate::commands::{World, descriptors, print, source, weights};
 use crate::engine::{Health, Ledger, Pacing, Rates, Stop};
 use crate::report::Progress;
 use crate::store::{Folder, Manifest, RecordReader, RecordWriter, StoreError};
@@ -29,6 +28,7 @@ use crate::traffic::time::Zone;
 use crate::traffic::{self, Captured};
 use crate::types::{Capture, CaptureVersion, Fault, Faults, Replay, Sink};
 use crate::util::clock::Clock;
+use crate::util::given_file;
 use crate::util::text::{of_system, shorten, visible};
 
 /// Bytes that the first line of a capture may have.
@@ -98,6 +98,8 @@ pub fn replay(args: &ReplayArgs, world: &mut World<'_>) -> Result<u8, CommandErr
         let what = format!("`{}` is the stored replay itself", shown(out));
         return Err(CommandError::usage(what, "name another folder with `--out`"));
     }
+    // Without a cap nobody knows how many will be in flight; what finds no file open is then not sent, and counted as that.
+    descriptors::provide(&plan, how.punctuality.max_in_flight)?;
     let path = choose_folder(&as_run, &plan, "keep it aside by `--fresh`, or name another folder")?;
     reach(&plan, |_| true, "give the same command again", world)?;
     set_aside(&as_run, &path)?;
@@ -203,7 +205,7 @@ fn look_at(path: &Path, shown: &str) -> Result<(), CommandError> {
         CommandError::usage(format!("could not read `{shown}`: {}", of_system(error)), "name the file of a capture")
     };
     let mut first = Vec::new();
-    let file = File::open(path).map_err(|error| unreadable(&error))?;
+    let file = given_file::open(path).map_err(|error| unreadable(&error))?;
     BufReader::new(file.take(FIRST_LINE)).read_until(b'\n', &mut first).map_err(|error| unreadable(&error))?;
     let line = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&first);
     let version = serde_json::from_slice::<Value>(line).ok().and_then(|row| row["evalctl"].as_str().map(str::to_owned));

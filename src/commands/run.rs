@@ -16,7 +16,7 @@ use crate::commands::plan::{self, Options, Pace, Plan};
 use crate::commands::reach::reach;
 use crate::commands::session::{self, Done, Ended};
 use crate::commands::signals::Signals;
-use crate::commands::{World, finish, promote, show, source, weights};
+use crate::commands::{World, descriptors, finish, promote, show, source, weights};
 use crate::engine::{Candidate, FailureBudget, Ledger, Rules, Stop};
 use crate::report::{Progress, ProgressKind, STOPPING, Spend};
 use crate::store::{
@@ -44,6 +44,7 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
     };
     let mut plan = plan::prepare(&source, &options, world.environment)?;
     promote::can(args.promote, &plan)?;
+    descriptors::provide(&plan, None)?;
     let ways = "go on with it by `--resume`, keep it aside by `--fresh`, or name another folder";
     let path = choose_folder(args, &plan, ways)?;
     let is_resumed = args.resume && Holds::of(&path) == Holds::Run;

@@ -39,7 +39,7 @@ mod with_weights {
     use crate::cli::ServeArgs;
     use crate::commands::exit::CommandError;
     use crate::commands::{World, print};
-    use crate::local::{Engine, Facts, GRACE, Lanes, LoadOptions, Loaded, Server};
+    use crate::local::{Access, Engine, Facts, GRACE, Lanes, LoadOptions, Loaded, Server};
     use crate::util::text::visible;
 
     /// Workers when none are asked for.
@@ -91,8 +91,11 @@ mod with_weights {
             let message = format!("could not listen at `{}:{}`: {error}", visible(&args.host), args.port);
             CommandError::usage(message, "name another port with `--port`, or any free one with `--port 0`")
         })?;
-        let url = format!("http://{}/v1", listener.local_addr().map_err(internal)?);
-        let server = Server::start(engine, lanes, name.clone()).map_err(internal)?;
+        let address = listener.local_addr().map_err(internal)?;
+        let url = format!("http://{address}/v1");
+        let hosts = args.allow_host.iter().chain([&args.host]).cloned().collect();
+        let access = Access { hosts, origins: args.allow_origin.clone(), is_open: !address.ip().is_loopback() };
+        let server = Server::start(engine, lanes, name.clone(), access).map_err(internal)?;
         announce(args, &url, &name, &facts, lanes, world)?;
         let (end, told) = oneshot::channel::<()>();
         let serving = server.serve(listener, async {
@@ -101,7 +104,7 @@ mod with_weights {
         });
         tokio::pin!(serving);
         tokio::select! {
-            result = &mut serving => return result.map(|()| 0).map_err(internal),
+            () = &mut serving => return Ok(0),
             _ = interrupt.recv(), if is_asked => {}
             _ = terminate.recv() => {}
             () = &mut parent_gone => return Ok(0),
@@ -109,7 +112,7 @@ mod with_weights {
         drop(end);
         say(world, &format!("stopping: what is in flight has {} s; once more (Ctrl-C) ends it", GRACE.as_secs()));
         tokio::select! {
-            result = &mut serving => result.map(|()| 0).map_err(internal),
+            () = &mut serving => Ok(0),
             _ = interrupt.recv(), if is_asked => Ok(0),
             _ = terminate.recv() => Ok(0),
             () = &mut parent_gone => Ok(0),

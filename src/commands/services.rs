@@ -196,7 +196,8 @@ impl Work<'_> {
         for (name, written) in &spec.headers {
             match expand(written, self.environment) {
                 Ok((value, used)) => {
-                    self.secrets.extend(used.into_iter().map(Secret::new));
+                    let keys = |(variable, used): (&str, String)| suite::keys_of_header(name, &value, variable, &used);
+                    self.secrets.extend(used.into_iter().flat_map(keys));
                     headers.insert(name.clone(), value);
                 }
                 Err(variable) => {
@@ -297,15 +298,21 @@ fn decides(service: &ServiceSpec, api: Api, base_url: &str, structured: Structur
     json!([service.model, base_url, service.stream, api, service.max_tokens_field, structured])
 }
 
-/// Replaces `${NAME}` by the variable's value; gives the values used, or the first variable that is not set.
-fn expand(written: &str, environment: crate::commands::plan::Environment<'_>) -> Result<(String, Vec<String>), String> {
+/// A variable, with its value.
+type Used<'a> = (&'a str, String);
+
+/// Replaces `${NAME}` by the variable's value; gives the variables used with their values, or the first that is not set.
+fn expand<'a>(
+    written: &'a str,
+    environment: crate::commands::plan::Environment<'_>,
+) -> Result<(String, Vec<Used<'a>>), String> {
     let (mut out, mut used, mut rest) = (String::new(), Vec::new(), written);
     while let Some((before, after)) = rest.split_once("${") {
         let Some((name, tail)) = after.split_once('}') else { break };
         let value = environment(name).filter(|value| !value.is_empty()).ok_or_else(|| name.to_owned())?;
         out.push_str(before);
         out.push_str(&value);
-        used.push(value);
+        used.push((name, value));
         rest = tail;
     }
     out.push_str(rest);

@@ -17,9 +17,9 @@ use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::commands::World;
 use crate::commands::exit::CommandError;
 use crate::commands::plan::Plan;
+use crate::commands::{World, own_program};
 use crate::provider::{Answer, Auth, Http, HttpProvider, Manner, OpenAiChat, Outgoing, Provider, Refusal};
 use crate::suite::spec::{LocalSpec, MaxTokensField, Structured};
 use crate::types::{Failure, Request};
@@ -171,9 +171,9 @@ impl Starting {
         if !cfg!(feature = "local") {
             return Err("this evalctl was built without the feature `local`".to_owned());
         }
-        let program = std::env::current_exe().map_err(|error| format!("evalctl does not know where it is: {error}"))?;
+        let program = own_program().ok_or("evalctl does not know where it is")?;
         let mut command = Command::new(program);
-        command.arg("serve").args(["--port", "0", "--announce", "--with-parent"]);
+        command.arg0("evalctl").arg("serve").args(["--port", "0", "--announce", "--with-parent"]);
         command.args(["--parallel", &weights.parallel.to_string()]);
         if let Some(threads) = weights.threads {
             command.args(["--threads", &threads.to_string()]);

@@ -90,11 +90,11 @@ impl Timetable {
                 let gap = arrived.saturating_sub(self.last_us).max(0);
                 let longest = max_gap.and_then(|gap| i64::try_from(gap.as_micros()).ok()).unwrap_or(i64::MAX);
                 if gap > longest {
-                    self.cut_us += gap - longest;
+                    self.cut_us = self.cut_us.saturating_add(gap - longest);
                     self.cuts += 1;
                 }
                 self.last_us = self.last_us.max(arrived);
-                let since = (self.last_us - first - self.cut_us).max(0);
+                let since = self.last_us.saturating_sub(first).saturating_sub(self.cut_us).max(0);
                 // Microseconds of centuries fit a double's mantissa.
                 Some(Duration::from_secs_f64(since as f64 / 1e6 / speed))
             }

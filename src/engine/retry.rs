@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::provider::Refusal;
-use crate::types::Failure;
+use crate::types::{Failure, Unsent};
 use crate::util::digest::{Digest, Hasher};
 
 /// How often and how patiently a failed attempt is repeated.
@@ -55,11 +55,12 @@ fn is_worth_repeating(failure: &Failure) -> bool {
         Failure::Timeout { .. } | Failure::RateLimited { .. } | Failure::Connection { .. } | Failure::Lost { .. } => {
             true
         }
+        // Others may have closed theirs by then.
+        Failure::Unsent { why } => *why == Unsent::Files,
         Failure::Status { status, .. } => matches!(status, 408 | 409 | 429 | 500..=599),
         Failure::Cut { .. }
         | Failure::Protocol { .. }
         | Failure::Service { .. }
-        | Failure::Unsent { .. }
         | Failure::Recorded { .. }
         | Failure::Program { .. } => false,
     }

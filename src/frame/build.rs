@@ -99,8 +99,10 @@ pub struct Facts {
     pub cost: Option<Result<Decimal, String>>,
     /// Start and end, for machines that are paid by the hour.
     pub span: Option<(Duration, Duration)>,
-    /// Marks by metric; `None` where unscored. Empty for failed tasks.
+    /// Marks by metric; `None` where there is none. Empty for failed tasks.
     pub marks: Vec<Option<f64>>,
+    /// The metrics whose mark the answer itself has cost.
+    pub missing: Vec<usize>,
     /// Classes by metric; `None` for metrics without.
     pub labels: Vec<Option<LabelCell>>,
     /// What the answer says of who gave it; nothing for failed tasks.
@@ -146,6 +148,7 @@ impl Facts {
                         .filter(|_| failure.kind() != FailureKind::Connection)
                         .map(|timing| (timing.sent, timing.sent + timing.done)),
                     marks: Vec::new(),
+                    missing: Vec::new(),
                     labels: Vec::new(),
                     echo: Echo { is_asked_by_name: terms.model.is_some(), ..Echo::default() },
                 };
@@ -179,13 +182,8 @@ impl Facts {
             usage: response.usage,
             cost,
             span: timing.map(|timing| (timing.sent, timing.sent + timing.done)),
-            marks: marks
-                .iter()
-                .map(|mark| match &mark.score {
-                    Score::Value(value) => Some(*value),
-                    Score::Unscored(_) => None,
-                })
-                .collect(),
+            marks: marks.iter().map(Mark::value).collect(),
+            missing: (0..marks.len()).filter(|metric| matches!(marks[*metric].score, Score::Missing(_))).collect(),
             labels: marks.iter().map(LabelCell::of).collect(),
             echo: terms.echo(response),
         }
@@ -196,10 +194,8 @@ impl LabelCell {
     fn of(mark: &Mark) -> Option<LabelCell> {
         let detail = mark.detail.as_ref()?;
         let text = |key| detail.get(key).and_then(|value| value.as_str()).map(str::to_owned);
-        match mark.score {
-            Score::Value(_) => Some(LabelCell { expected: text("expected")?, predicted: text("predicted") }),
-            Score::Unscored(_) => None,
-        }
+        mark.value()?;
+        Some(LabelCell { expected: text("expected")?, predicted: text("predicted") })
     }
 }
 
@@ -237,6 +233,8 @@ struct Columns {
     answers: u64,
     /// Answers that were refused or are blank.
     says_nothing: Vec<bool>,
+    /// Marks (metric and row) that the answer itself has cost.
+    missing: HashSet<(usize, usize)>,
     /// Attempts that failed and may have been billed, with the dollars that were set aside for them.
     billed: Vec<(u32, Option<Decimal>)>,
     truncated: Vec<Option<bool>>,
@@ -255,7 +253,8 @@ struct Columns {
     other_model: Vec<Option<bool>>,
 }
 
-/// Fills a [`RunFrame`] record by record, in any order. A later record of a task replaces an earlier one.
+/// Fills a [`RunFrame`] record by record, in any order. A later record of a task that had failed replaces
+/// the earlier one.
 pub struct Builder {
     layout: Layout,
     class_codes: BTreeMap<String, u32>,
@@ -282,6 +281,7 @@ impl Builder {
                     account: Account::default(),
                     answers: 0,
                     says_nothing: vec![false; tasks],
+                    missing: HashSet::new(),
                     billed: vec![(0, None); tasks],
                     truncated: vec![None; tasks],
                     latency_ms: vec![None; tasks],
@@ -303,14 +303,18 @@ impl Builder {
         Builder { layout, class_codes: BTreeMap::new(), columns }
     }
 
-    /// Adds the facts of one task.
-    pub fn put(&mut self, sample: usize, candidate: usize, repeat: usize, facts: Facts) {
+    /// Adds the facts of one task. False, and nothing is added, when the task has been answered already.
+    #[must_use]
+    pub fn put(&mut self, sample: usize, candidate: usize, repeat: usize, facts: Facts) -> bool {
         let row = sample * self.layout.repeats + repeat;
         let columns = &mut self.columns[candidate];
+        if matches!(columns.state[row], State::Scored | State::Unscored) {
+            return false;
+        }
         enter(&mut columns.account, &facts);
         columns.billed[row] = (u32::try_from(facts.maybe_billed).unwrap_or(u32::MAX), facts.held_usd);
         if facts.is_open {
-            return;
+            return true;
         }
         if let Some(span) = columns.spans.get_mut(row) {
             *span = facts.span;
@@ -318,12 +322,12 @@ impl Builder {
         match facts.failure {
             None => {}
             // What was never sent is no failure of the candidate's.
-            Some(FailureKind::Unsent) => return,
+            Some(FailureKind::Unsent) => return true,
             Some(failure) => {
                 columns.state[row] = State::Failed(failure);
                 columns.latency_ms[row] = facts.latency_ms;
                 columns.response_ms[row] = facts.response_ms;
-                return;
+                return true;
             }
         }
         columns.answers += u64::from(facts.is_answer);
@@ -346,6 +350,7 @@ impl Builder {
             }
             Some(Err(_)) | None => {}
         }
+        columns.missing.extend(facts.missing.into_iter().map(|metric| (metric, row)));
         for (column, mark) in columns.marks.iter_mut().zip(facts.marks) {
             column[row] = mark;
         }
@@ -354,6 +359,7 @@ impl Builder {
             columns.expected[metric][row] = Some(code(&mut self.class_codes, label.expected));
             columns.predicted[metric][row] = label.predicted.map(|class| code(&mut self.class_codes, class));
         }
+        true
     }
 
     /// The frame.
@@ -370,14 +376,17 @@ impl Builder {
     }
 }
 
-/// The samples of each metric for which an answer is there and no mark.
+/// The samples of each metric for which an answer is there and no mark. Not those for which that is the answer's doing: such
+/// a mark is missing like that of a failed task, or wrong answers could drop out.
 fn unmarkable(layout: &Layout, columns: &[Columns]) -> Vec<Vec<bool>> {
     if !columns.iter().any(|columns| columns.state.contains(&State::Unscored)) {
         return Vec::new();
     }
     let of_metric = |metric: usize| {
         let is_bare = |columns: &Columns, row: usize| {
-            matches!(columns.state[row], State::Unscored | State::Scored) && columns.marks[metric][row].is_none()
+            matches!(columns.state[row], State::Unscored | State::Scored)
+                && columns.marks[metric][row].is_none()
+                && !columns.missing.contains(&(metric, row))
         };
         let of_sample = |sample: usize| {
             let mut rows = sample * layout.repeats..(sample + 1) * layout.repeats;

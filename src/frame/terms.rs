@@ -5,6 +5,7 @@ use rust_decimal::Decimal;
 use crate::frame::same_model::is_same_model;
 use crate::price::{self, NoCost};
 use crate::types::{Echo, Finish, Price, Response, is_standard_tier};
+use crate::util::secret;
 
 /// What a candidate is asked for, which its answers are held against.
 #[derive(Debug, Clone)]
@@ -52,12 +53,18 @@ impl Terms {
         let model = response.model_echo.clone().filter(|model| !model.trim().is_empty());
         Echo {
             is_asked_by_name: self.model.is_some(),
-            is_other: self.model.as_ref().zip(model.as_ref()).map(|(asked, named)| !is_same_model(asked, named)),
+            // A name in which a key stood is not known any more.
+            is_other: self
+                .model
+                .as_ref()
+                .zip(model.as_ref().filter(|named| response.keys_replaced == 0 || !named.contains(secret::MARK)))
+                .map(|(asked, named)| !is_same_model(asked, named)),
             model,
             fingerprint: response.system_fingerprint.clone(),
             tier: response.service_tier.clone(),
             stop_word: response.finish_raw.clone().filter(|_| response.finish == Some(Finish::Other)),
             doubt: response.usage_doubt.clone(),
+            held_key: response.keys_replaced > 0,
         }
     }
 }
@@ -113,5 +120,8 @@ mod tests {
         assert_eq!(of(&terms(true), Some("n")), Some(true));
         assert_eq!((of(&terms(true), None), of(&terms(true), Some(" "))), (None, None));
         assert_eq!(of(&Terms { model: None, ..terms(true) }, Some("n")), None);
+        let changed = Response { model_echo: Some("[key]".to_owned()), keys_replaced: 1, ..answer() };
+        let echo = terms(true).echo(&changed);
+        assert_eq!((echo.is_other, echo.held_key), (None, true));
     }
 }

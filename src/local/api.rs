@@ -62,9 +62,42 @@ impl ApiError {
 
     /// The prompt leaves no room for an answer.
     pub fn context(param: &str, prompt_tokens: usize, context: usize) -> ApiError {
+        ApiError::no_room(param, &prompt_tokens.to_string(), context)
+    }
+
+    /// The prompt is so long that it leaves no room for an answer, however it is cut into tokens.
+    pub fn far_too_long(param: &str, least_tokens: usize, context: usize) -> ApiError {
+        ApiError::no_room(param, &format!("at least {least_tokens}"), context)
+    }
+
+    fn no_room(param: &str, prompt_tokens: &str, context: usize) -> ApiError {
         let message =
             format!("the prompt has {prompt_tokens} tokens, and the context holds {context}, answer included");
         ApiError { code: Some("context_length_exceeded"), ..ApiError::invalid(param, message) }
+    }
+
+    /// The request names another host than this one.
+    pub fn host(host: &str) -> ApiError {
+        let host = shorten(host, 100);
+        let message = format!(
+            "`{host}` is not a name of this server, and a web page may have pointed it here; if it is one, start the \
+             server with `--allow-host NAME`"
+        );
+        ApiError::new(403, "permission_error", message, Some("host_not_allowed"))
+    }
+
+    /// A page of another origin asks.
+    pub fn origin(origin: &str) -> ApiError {
+        let origin = shorten(origin, 100);
+        let message = format!(
+            "pages of `{origin}` may not ask this server; if they should, start it with `--allow-origin ORIGIN`"
+        );
+        ApiError::new(403, "permission_error", message, Some("origin_not_allowed"))
+    }
+
+    /// The body did not come in time.
+    pub fn slow(seconds: u64) -> ApiError {
+        ApiError::new(408, "invalid_request_error", format!("the body did not come within {seconds} s"), None)
     }
 
     /// Another model than the one that is served.

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::local::config;
-use crate::local::load::{LoadError, Parts};
+use crate::local::load::{LoadError, MAX_TEXT, Parts};
 use crate::local::safetensors::Safetensors;
 use crate::local::template::ChatTemplate;
 use crate::local::tokenizer::{FolderTokens, Tokenizer};
 use crate::local::weights::{Naming, Weights};
+use crate::util::given_file;
 
 /// Opens a folder.
 pub(super) fn open(folder: &Path) -> Result<Parts, LoadError> {
@@ -35,7 +36,7 @@ pub(super) fn open(folder: &Path) -> Result<Parts, LoadError> {
         bos_text: specials.iter().find(|(name, _)| name == "bos_token").map(|(_, text)| text.clone()),
         adds_bos: settings.get("add_bos_token").and_then(Value::as_bool),
     };
-    let bytes = std::fs::read(&tokenizer_path).map_err(LoadError::io("read", &tokenizer_path))?;
+    let bytes = given_file::read(&tokenizer_path, MAX_TEXT).map_err(LoadError::io("read", &tokenizer_path))?;
     let tokenizer = Tokenizer::from_json(&bytes, tokens).map_err(|what| LoadError::damaged(&tokenizer_path, what))?;
     let (plain, with_tools, template_file) = template(folder, &settings)?;
     let weights = Weights::gather(shape, Naming::HuggingFace, &mut source)?;
@@ -58,7 +59,7 @@ fn read_json(path: &Path) -> Result<Option<Value>, LoadError> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(path).map_err(LoadError::io("read", path))?;
+    let text = given_file::read_text(path, MAX_TEXT).map_err(LoadError::io("read", path))?;
     let json = serde_json::from_str(&text);
     json.map(Some).map_err(|error| LoadError::damaged(path, format!("it is no JSON: {error}")))
 }
@@ -87,7 +88,7 @@ type Template = (Option<String>, Option<String>, Option<PathBuf>);
 fn template(folder: &Path, settings: &Value) -> Result<Template, LoadError> {
     let jinja = folder.join("chat_template.jinja");
     if jinja.exists() {
-        let text = std::fs::read_to_string(&jinja).map_err(LoadError::io("read", &jinja))?;
+        let text = given_file::read_text(&jinja, MAX_TEXT).map_err(LoadError::io("read", &jinja))?;
         return Ok((Some(text), None, Some(jinja)));
     }
     let path = folder.join("chat_template.json");

@@ -148,16 +148,21 @@ impl Engine {
     }
 
     fn prompt(&self, input: &Input) -> Result<Vec<u32>, ApiError> {
-        let Loaded { tokenizer, template, .. } = &self.loaded;
+        let Loaded { tokenizer, template, facts, .. } = &self.loaded;
+        // A text that cannot fit is not cut into tokens first, which takes a hundred times its memory.
+        let encode = |text: &str| match tokenizer.least(text) {
+            least if least >= facts.context => Err(ApiError::far_too_long(input.param(), least, facts.context)),
+            _ => Ok(tokenizer.encode(text)),
+        };
         let tokens = match input {
             // The template writes the beginning itself.
             Input::Chat(messages) => {
                 let text = template
                     .render(messages, None)
                     .map_err(|error| ApiError::invalid(input.param(), error.to_string()))?;
-                tokenizer.encode(&text)
+                encode(&text)?
             }
-            Input::Text(text) => tokenizer.bos().into_iter().chain(tokenizer.encode(text)).collect(),
+            Input::Text(text) => tokenizer.bos().into_iter().chain(encode(text)?).collect(),
         };
         if tokens.is_empty() {
             return Err(ApiError::invalid(input.param(), format!("`{}` is empty", input.param())));

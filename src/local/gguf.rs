@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::local::blocks::Kind;
 use crate::local::load::LoadError;
 use crate::local::weights::{Raw, Source};
+use crate::util::given_file;
 
 /// Deepest nesting of lists in metadata.
 const MAX_DEPTH: usize = 4;
@@ -176,7 +177,7 @@ impl Gguf {
     /// # Errors
     /// When it is no GGUF file, is cut off, or holds a tensor of a type that cannot be read.
     pub fn open(path: &Path) -> Result<Gguf, LoadError> {
-        let file = File::open(path).map_err(LoadError::io("open", path))?;
+        let file = given_file::open(path).map_err(LoadError::io("open", path))?;
         let total = file.metadata().map_err(LoadError::io("read", path))?.len();
         let mut reader = Reader { from: BufReader::with_capacity(1 << 16, &file), path, total, at: 0 };
         if total < 4 || reader.bytes()? != *b"GGUF" {

@@ -1,6 +1,5 @@
 //! From a path to a model that can be asked, and what can go wrong on the way.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +12,11 @@ use crate::local::tokenizer::Tokenizer;
 use crate::local::weights::Weights;
 use crate::local::{folder, gguf_model};
 use crate::util::digest::Digest;
+use crate::util::given_file;
 use crate::util::text::{of_system, visible};
+
+/// The largest file of text beside weights: tokenizers come to some tens of megabytes.
+pub(super) const MAX_TEXT: u64 = 1 << 30;
 
 /// How weights are loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -232,7 +235,7 @@ fn name_of(path: &Path) -> String {
 }
 
 fn fact(path: &Path) -> Result<FileFact, LoadError> {
-    let file = File::open(path).map_err(LoadError::io("open", path))?;
+    let file = given_file::open(path).map_err(LoadError::io("open", path))?;
     let bytes = file.metadata().map_err(LoadError::io("read", path))?.len();
     let digest = Digest::of_reader(file).map_err(LoadError::io("read", path))?.to_string();
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -8,8 +8,9 @@
 //!
 //! [`Server`] stands on these. From the bottom up: `sample`, `text` and `shape` are pure; `grammar` holds an answer to a
 //! schema; `generate` makes one answer of one request; `queue` spreads requests over workers; `api` and `answer` are
-//! what goes in and out; `server` has the routes.
+//! what goes in and out; `access` says who may ask; `server` has the routes.
 
+mod access;
 mod answer;
 mod api;
 mod attention;
@@ -42,6 +43,7 @@ mod text;
 mod tokenizer;
 mod weights;
 
+pub use access::Access;
 pub use config::FAMILIES;
 pub use generate::Engine;
 pub use grammar::GrammarError;

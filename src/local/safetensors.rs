@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::local::blocks::Kind;
-use crate::local::load::LoadError;
+use crate::local::load::{LoadError, MAX_TEXT};
 use crate::local::weights::{Raw, Source};
+use crate::util::given_file;
 
 /// Longest header that is read, as in the `safetensors` package.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -47,7 +48,7 @@ impl Safetensors {
             found.add(&path, None)?;
             return Ok(found);
         }
-        let text = std::fs::read_to_string(&index).map_err(LoadError::io("read", &index))?;
+        let text = given_file::read_text(&index, MAX_TEXT).map_err(LoadError::io("read", &index))?;
         let json: Value = serde_json::from_str(&text)
             .map_err(|error| LoadError::damaged(&index, format!("it is no JSON: {error}")))?;
         let Some(map) = json.get("weight_map").and_then(Value::as_object) else {
@@ -78,7 +79,7 @@ impl Safetensors {
 
     fn add(&mut self, path: &Path, wanted: Option<&[&str]>) -> Result<(), LoadError> {
         let damaged = |what: String| LoadError::damaged(path, what);
-        let mut file = File::open(path).map_err(LoadError::io("open", path))?;
+        let mut file = given_file::open(path).map_err(LoadError::io("open", path))?;
         let total = file.metadata().map_err(LoadError::io("read", path))?.len();
         let mut length = [0; 8];
         if total < 8 {

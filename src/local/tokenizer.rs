@@ -7,6 +7,9 @@ use tokenizers::Tokenizer as Pieces;
 
 use crate::local::spm::Spm;
 
+/// No special token's name is longer, in bytes.
+const LONGEST_SPECIAL: usize = 64;
+
 /// A model's tokenizer.
 #[derive(Debug)]
 pub struct Tokenizer {
@@ -118,6 +121,13 @@ impl Tokenizer {
             Core::Pieces(pieces) => encode(pieces, text),
             Core::Spm(spm) => spm.encode(text),
         }
+    }
+
+    /// Tokens that a text has at least: none stands for more bytes than the longest. Special tokens are counted as
+    /// long as any are named.
+    pub fn least(&self, text: &str) -> usize {
+        let longest = self.bounds.windows(2).map(|ends| ends[1] - ends[0]).max();
+        text.len().div_ceil(longest.unwrap_or_default().max(LONGEST_SPECIAL))
     }
 
     /// The token that the model wants in front of a text, if it wants one.

@@ -1,15 +1,17 @@
 //! A program that answers: one JSON request a line on its standard input, one JSON answer a line on its standard
 //! output, for as long as it lives.
 //!
-//! A request is `{"messages", "tools", "schema", "params", "row"}`; an answer is `{"text", "tool_calls", "finish",
-//! "usage", "model", "error"}`, of which only `text`, `tool_calls` or `error` must be there. There are as many
-//! processes as there are requests in flight; one that fails, or whose request is given up, is killed.
+//! A request is `{"id", "messages", "tools", "schema", "params", "row"}`; an answer is `{"id", "text", "tool_calls",
+//! "finish", "usage", "model", "error"}`, of which only `text`, `tool_calls` or `error` must be there. An answer with an
+//! `id` is one to that request and to no other. There are as many processes as there are requests in flight; one that
+//! fails, or whose request is given up, is killed with all that it has started, and so are all at the end.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -19,7 +21,9 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 
-use crate::provider::{Answer, Event, Outgoing, Provider, Refusal, plain};
+use crate::provider::offspring::{Family, Member};
+use crate::provider::wire::QUOTE;
+use crate::provider::{Answer, Event, Outgoing, Provider, Refusal, out_of_files, plain};
 use crate::suite::spec::CommandSpec;
 use crate::types::{Failure, Message, Params, Request, Row};
 use crate::util::text::shorten;
@@ -44,15 +48,30 @@ pub struct Command {
     folder: PathBuf,
     max_line: usize,
     idle: Mutex<Vec<Process>>,
+    requests: AtomicU64,
+    family: Arc<Family>,
+}
+
+impl Drop for Command {
+    fn drop(&mut self) {
+        let idle = self.idle.get_mut().unwrap_or_else(PoisonError::into_inner);
+        idle.iter_mut().for_each(|process| process.member.leave());
+    }
 }
 
 impl Command {
     /// A program that runs in `folder` with this environment and no other. A program with a slash in it is relative to
-    /// `folder`, any other is looked for in the environment's `PATH`.
+    /// `folder`, any other is looked for in the environment's `PATH`. `evalctl` is the program that sees to it that they end
+    /// even if this process is killed.
     ///
     /// # Errors
     /// When there is no such program.
-    pub fn new(spec: &CommandSpec, folder: &Path, environment: BTreeMap<String, String>) -> Result<Command, String> {
+    pub fn new(
+        spec: &CommandSpec,
+        folder: &Path,
+        environment: BTreeMap<String, String>,
+        evalctl: Option<PathBuf>,
+    ) -> Result<Command, String> {
         let (name, arguments) = spec.program.split_first().ok_or("`program` is empty")?;
         // The program runs in `folder`, so its path must not depend on ours.
         let folder = std::path::absolute(folder).map_err(|error| format!("the suite's folder has no path: {error}"))?;
@@ -71,16 +90,18 @@ impl Command {
             folder,
             max_line: MAX_LINE,
             idle: Mutex::default(),
+            requests: AtomicU64::new(0),
+            family: Arc::new(Family::new(evalctl)),
         })
     }
 
     /// Puts a request to a process: one that waits for it, or a new one.
-    async fn reply(&self, line: &[u8]) -> Result<(Process, Vec<u8>), String> {
+    async fn reply(&self, line: &[u8]) -> Result<(Process, Vec<u8>), Failure> {
         loop {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some(mut process) = idle else {
                 let mut process = self.start()?;
-                let reply = process.answer(line, self.max_line).await.map_err(|lost| lost.detail)?;
+                let reply = process.answer(line, self.max_line).await.map_err(|lost| failed(lost.detail))?;
                 return Ok((process, reply));
             };
             // One that has said what it was not asked is not asked again.
@@ -91,12 +112,12 @@ impl Command {
                 Ok(reply) => return Ok((process, reply)),
                 // It had ended when the request came: its successor is asked instead.
                 Err(Lost { has_ended_well: true, .. }) => {}
-                Err(Lost { detail, has_ended_well: false }) => return Err(detail),
+                Err(Lost { detail, has_ended_well: false }) => return Err(failed(detail)),
             }
         }
     }
 
-    fn start(&self) -> Result<Process, String> {
+    fn start(&self) -> Result<Process, Failure> {
         let mut command = tokio::process::Command::new(&self.program);
         command
             .args(&self.arguments)
@@ -108,20 +129,22 @@ impl Command {
             .stderr(Stdio::piped())
             // A request that is given up takes its process with it, which would else answer out of turn.
             .kill_on_drop(true);
-        // Ctrl-C is ours to understand: what is in flight may still be answered.
-        #[cfg(unix)]
-        command.process_group(0);
-        let mut child = command.spawn().map_err(|error| format!("it could not be started: {error}"))?;
+        let started = Member::start(&self.family, &mut command);
+        let (mut child, member) = started.map_err(|error| {
+            out_of_files(&error).unwrap_or_else(|| failed(format!("it could not be started: {error}")))
+        })?;
         match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
             (Some(input), Some(output), Some(errors)) => {
-                Ok(Process { child, input, output: BufReader::new(output), errors, said: Vec::new() })
+                Ok(Process { member, child, input, output: BufReader::new(output), errors, said: Vec::new() })
             }
-            _ => Err("it could not be started with its pipes".to_owned()),
+            _ => Err(failed("it could not be started with its pipes".to_owned())),
         }
     }
 
-    async fn ask(&self, request: &Request) -> Result<Vec<Event>, String> {
+    async fn ask(&self, request: &Request) -> Result<Vec<Event>, Failure> {
+        let id = self.requests.fetch_add(1, Ordering::Relaxed);
         let question = Question {
+            id,
             messages: &request.messages,
             tools: request.tools.as_deref(),
             schema: request.output_schema.as_deref(),
@@ -131,9 +154,9 @@ impl Command {
         let mut line = serde_json::to_vec(&question).expect("every key is a string and nothing else in it can fail");
         line.push(b'\n');
         let (process, reply) = self.reply(&line).await?;
-        let events = read(&reply)?;
+        let events = read(&reply, id).map_err(failed)?;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(process);
-        events
+        events.map_err(failed)
     }
 }
 
@@ -142,11 +165,20 @@ impl Provider for Command {
         async move {
             match self.ask(outgoing.request).await {
                 Ok(events) => Ok(Answer::new(stream::iter(events.into_iter().map(Ok)).boxed(), false)),
-                Err(detail) => Err(Failure::Program { detail }.into()),
+                Err(failure) => Err(failure.into()),
             }
         }
         .boxed()
     }
+
+    fn files(&self) -> u64 {
+        // Three pipes, a handle of the process, and their other ends while it is started.
+        8
+    }
+}
+
+fn failed(detail: String) -> Failure {
+    Failure::Program { detail }
 }
 
 /// Whether a path is a file that may be run.
@@ -167,6 +199,7 @@ fn is_program(path: &Path) -> bool {
 
 #[derive(Serialize)]
 struct Question<'a> {
+    id: u64,
     messages: &'a [Message],
     tools: Option<&'a Value>,
     schema: Option<&'a Value>,
@@ -176,6 +209,8 @@ struct Question<'a> {
 
 #[derive(Deserialize)]
 struct Reply {
+    #[serde(default)]
+    id: Value,
     #[serde(default)]
     text: Value,
     #[serde(default)]
@@ -192,10 +227,14 @@ struct Reply {
 
 /// Reads an answer line. The inner error is one that the program reports in good form; after the outer one it is not
 /// trusted any more.
-fn read(line: &[u8]) -> Result<Result<Vec<Event>, String>, String> {
+fn read(line: &[u8], id: u64) -> Result<Result<Vec<Event>, String>, String> {
     let reply: Reply = serde_json::from_slice(line).map_err(|error| {
         format!("its answer is not the JSON that is wanted ({error}): {}", String::from_utf8_lossy(line).trim_end())
     })?;
+    if !reply.id.is_null() && reply.id != id {
+        let told = shorten(&reply.id.to_string(), QUOTE);
+        return Err(format!("its answer has the id {told}, and the request had {id}"));
+    }
     if !plain::is_blank(&reply.error) && reply.error != Value::Bool(false) {
         let said = reply.error.get("message").unwrap_or(&reply.error);
         return Ok(Err(plain::text(said).unwrap_or_default()));
@@ -227,6 +266,8 @@ impl From<String> for Lost {
 
 /// A running program and its pipes. Dropping it kills the program.
 struct Process {
+    /// Before `child`: as long as that is not waited for, nobody else has its number.
+    member: Member,
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -244,7 +285,7 @@ impl Process {
     /// Hands over a request line and waits for the answer line. Standard error is read all the while, so that a
     /// program never waits for us to do so.
     async fn answer(&mut self, line: &[u8], max_line: usize) -> Result<Vec<u8>, Lost> {
-        let Process { input, output, errors, said, .. } = self;
+        let Process { child, input, output, errors, said, .. } = self;
         let answer = {
             let mut written = pin!(
                 async {
@@ -256,6 +297,14 @@ impl Process {
             );
             let mut answer = pin!(read_line(output, max_line));
             let mut heard = pin!(drain(errors, said).fuse());
+            // What a program has started may hold its output open when it has ended.
+            let mut ended = pin!(
+                async {
+                    let _ = child.wait().await;
+                    tokio::time::sleep(ENDING).await;
+                }
+                .fuse()
+            );
             let mut is_written = false;
             loop {
                 tokio::select! {
@@ -267,6 +316,7 @@ impl Process {
                     }
                     () = &mut written, if !is_written => is_written = true,
                     () = &mut heard => {}
+                    () = &mut ended => break Ok(None),
                 }
             }
         };
@@ -360,7 +410,7 @@ mod tests {
             CommandSpec { program: ["sh", "-c", script].map(str::to_owned).to_vec(), env: vec!["TOKEN".to_owned()] };
         let path = std::env::var("PATH").unwrap();
         let environment = [("PATH", path.as_str()), ("TOKEN", "tok-12345")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-        Command::new(&spec, Path::new("/"), environment.into()).unwrap()
+        Command::new(&spec, Path::new("/"), environment.into(), None).unwrap()
     }
 
     async fn ask(command: &Command, text: &str, limit: Duration) -> Attempted {
@@ -398,7 +448,7 @@ mod tests {
         assert!(first.timing.unwrap().chunks.is_empty(), "nothing is known of its first token");
         let first = first.outcome.unwrap();
         let wanted = json!({
-            "messages": [{"role": "user", "content": "one\n\u{2028}"}], "tools": null, "schema": null,
+            "id": 0, "messages": [{"role": "user", "content": "one\n\u{2028}"}], "tools": null, "schema": null,
             "params": {"seed": 7}, "row": {"id": 1},
         });
         assert_eq!((serde_json::from_str::<Value>(&first.text).unwrap(), first.finish), (wanted, Some(Finish::Stop)));
@@ -495,8 +545,8 @@ mod tests {
         let new = |program: &[&str], path: &str| {
             let spec =
                 CommandSpec { program: program.iter().map(|part| (*part).to_owned()).collect(), env: Vec::new() };
-            Command::new(&spec, Path::new("/"), BTreeMap::from([("PATH".to_owned(), path.to_owned())]))
-                .map(|it| it.program)
+            Command::new(&spec, Path::new("/"), BTreeMap::from([("PATH".to_owned(), path.to_owned())]), None)
+                .map(|it| it.program.clone())
         };
         assert_eq!(new(&[], "/bin"), Err("`program` is empty".to_owned()));
         assert_eq!(new(&["sh"], "/nowhere"), Err("`sh` is in no folder of `PATH`".to_owned()));

@@ -19,7 +19,7 @@ use reqwest::{Client, ClientBuilder, Method, Response, StatusCode, Url, redirect
 use crate::provider::reach::{ConnectOnly, is_reached};
 use crate::provider::sse::Frame;
 use crate::provider::{
-    Answer, Decode, Dialect, Event, Frames, Framing, Hint, Outgoing, Provider, Refusal, Signer, filtered,
+    Answer, Decode, Dialect, Event, Frames, Framing, Hint, Outgoing, Provider, Refusal, Signer, filtered, out_of_files,
 };
 use crate::suite::spec::Structured;
 use crate::types::{Failure, Request};
@@ -246,6 +246,9 @@ impl HttpProvider {
 
     /// Why there is no connection, with the address. Of the address only what is connected to: a query may hold a key.
     fn unconnected(&self, error: &reqwest::Error, within: Duration) -> Failure {
+        if let Some(failure) = out_of_files(error) {
+            return failure;
+        }
         let address = self.url.origin().ascii_serialization();
         let detail = if error.is_timeout() {
             format!("{address}: no connection within {}", humantime::format_duration(within))

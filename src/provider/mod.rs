@@ -15,6 +15,7 @@ mod filtered;
 mod framing;
 mod gemini;
 mod http;
+mod offspring;
 mod ollama;
 mod openai_chat;
 mod openai_responses;
@@ -39,7 +40,7 @@ use futures_util::{FutureExt, StreamExt};
 use rust_decimal::Decimal;
 
 use crate::suite::spec::Structured;
-use crate::types::{Failure, Finish, Request, Response, Timing, TokenLogprob, ToolCall, Usage};
+use crate::types::{Failure, Finish, Request, Response, Timing, TokenLogprob, ToolCall, Unsent, Usage};
 use crate::util::clock::Clock;
 use crate::util::secret::Redactor;
 use crate::util::text::shorten;
@@ -54,6 +55,7 @@ pub use filtered::{events as filtered_events, of_status as filtered_by_status, w
 pub use framing::Frames;
 pub use gemini::Gemini;
 pub use http::{Auth, Http, HttpProvider, is_loopback};
+pub use offspring::guard;
 pub use ollama::Ollama;
 pub use openai_chat::OpenAiChat;
 pub use openai_responses::OpenAiResponses;
@@ -171,10 +173,25 @@ pub trait Provider: Send + Sync {
         async { Ok(()) }.boxed()
     }
 
+    /// The most files that a request in flight holds open.
+    fn files(&self) -> u64 {
+        2
+    }
+
     /// Whether the times that `collect` measures are the model's; false for recorded answers.
     fn is_live(&self) -> bool {
         true
     }
+}
+
+/// The failure, when an error says that this machine can open no more files: that is no fault of whoever is asked.
+pub(crate) fn out_of_files(error: &(dyn std::error::Error + 'static)) -> Option<Failure> {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    let is_it = |error: &(dyn std::error::Error + 'static)| {
+        let code = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        matches!(code, Some(libc::EMFILE | libc::ENFILE))
+    };
+    causes.any(is_it).then_some(Failure::Unsent { why: Unsent::Files })
 }
 
 /// An answer that has begun.
@@ -304,6 +321,9 @@ pub struct Attempted {
 /// How many characters of a service's own words a failure keeps.
 const DETAIL: usize = 400;
 
+/// How many of its word for the end of an answer.
+const FINISH: usize = 80;
+
 /// Adds the end of an answer to what is known of it, in the word of any service.
 ///
 /// # Errors
@@ -360,13 +380,17 @@ pub async fn collect(
     let billed = outcome.is_err().then(|| gathered.billed()).flatten();
     let outcome = match outcome {
         Ok(()) => {
-            gathered.response.texts_mut().for_each(|text| redactor.clean_answer(text));
+            let mut replaced: u64 = gathered.response.texts_mut().map(|text| redactor.clean_answer(text)).sum();
             // A key may be spread over several tokens.
-            let tokens: String = gathered.response.logprobs.iter().map(|token| token.token.as_str()).collect();
-            let mut clean = tokens.clone();
-            redactor.clean_answer(&mut clean);
-            if clean != tokens {
+            let mut tokens: String = gathered.response.logprobs.iter().map(|token| token.token.as_str()).collect();
+            let spread = redactor.clean_answer(&mut tokens);
+            if spread > 0 {
                 gathered.response.logprobs.clear();
+                replaced += spread;
+            }
+            gathered.response.keys_replaced = replaced;
+            if let Some(word) = &mut gathered.response.finish_raw {
+                *word = shorten(word, FINISH);
             }
             Ok(gathered.response)
         }

@@ -6,6 +6,7 @@
 use rust_decimal::Decimal;
 use serde_json::Value;
 
+use crate::provider::wire::QUOTE;
 use crate::provider::{Event, stop, wire};
 use crate::types::{Row, Usage};
 use crate::util::field;
@@ -19,9 +20,6 @@ const MAX_MS: f64 = 366.0 * 86_400_000.0;
 
 /// What an answer can have cost, in dollars.
 const MAX_USD: u32 = 1_000_000;
-
-/// How much of a value is quoted.
-const QUOTE: usize = 60;
 
 /// Whether a field says nothing. CSV has no null, only empty cells.
 pub fn is_blank(value: &Value) -> bool {

@@ -170,6 +170,10 @@ impl Provider for Recorded {
         future::ready(answer).boxed()
     }
 
+    fn files(&self) -> u64 {
+        0
+    }
+
     fn is_live(&self) -> bool {
         false
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
+use crate::provider::wire::QUOTE;
 use crate::provider::{Answer, Event, Outgoing, Provider, Refusal};
 use crate::suite::spec::ScriptedSpec;
 use crate::types::{Failure, Finish, Row};
@@ -37,7 +38,7 @@ impl Provider for Scripted {
             let row = &outgoing.request.row;
             let clock = Clock::new();
             let failed =
-                |what: &str, why: String| Failure::Program { detail: format!("{what}: {}", shorten(&why, 300)) };
+                |what: &str, why: String| Failure::Program { detail: format!("{what}: {}", shorten(&why, QUOTE)) };
             let is_failing = match &self.fails {
                 Some(fails) => fails(row).map_err(|why| failed("`fail_where`", why))?,
                 None => false,
@@ -65,6 +66,10 @@ impl Provider for Scripted {
             Ok(Answer::new(events, true))
         }
         .boxed()
+    }
+
+    fn files(&self) -> u64 {
+        0
     }
 }
 

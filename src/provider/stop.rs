@@ -23,9 +23,6 @@ pub enum Stop {
 /// The words that need not be kept, OpenAI's and those of our own files: what they say is all in [`Finish`].
 const USUAL: [&str; 7] = ["stop", "length", "tool_calls", "content_filter", "tool", "filter", "other"];
 
-/// The most characters that are kept of a word.
-const MAX_WORD: usize = 80;
-
 impl Stop {
     /// Reads a word, in whatever case.
     pub fn of(word: &str) -> Stop {
@@ -69,7 +66,7 @@ impl Stop {
 /// The word itself, where [`Finish`] does not say all of it.
 pub fn kept(word: &str) -> Option<String> {
     let word = word.trim();
-    (!word.is_empty() && !USUAL.contains(&word)).then(|| word.chars().take(MAX_WORD).collect())
+    (!word.is_empty() && !USUAL.contains(&word)).then(|| word.to_owned())
 }
 
 /// The failure that a word reports; `None` for one that ends an answer.
@@ -138,7 +135,6 @@ mod tests {
         }
         let refused = events("refusal").unwrap();
         assert_eq!(refused[..2], [Event::Refusal, Event::Finish(Finish::Filter)]);
-        assert_eq!(kept(&"x".repeat(500)).unwrap().len(), MAX_WORD);
         assert_eq!(kept(" "), None);
         assert_eq!(events_after("stop", true).unwrap(), [Event::Finish(Finish::Tool)]);
         assert_eq!(events_after("length", true).unwrap(), [Event::Finish(Finish::Length)]);

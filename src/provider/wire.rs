@@ -10,8 +10,9 @@ use crate::provider::{Event, filtered};
 use crate::types::Failure;
 use crate::util::text::shorten;
 
-/// How much of a text that is not what it should be is quoted.
-pub const QUOTE: usize = 120;
+/// How much of a text that is not what it should be is quoted: more than is shown. It is cut again when keys are out of it,
+/// since a piece of one would not be found.
+pub const QUOTE: usize = 4096;
 
 /// The bytes as text. Broken UTF-8 is replaced, as a stream's is, so that one bad byte does not cost an answer.
 pub fn text(bytes: &[u8]) -> Cow<'_, str> {

@@ -56,6 +56,9 @@ pub struct AnsweredBy {
     /// What contradicts what, of one of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_doubt: Option<String>,
+    /// Answers that held a key, which was taken out; they have no marks.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub keys_replaced: u64,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -85,6 +88,7 @@ impl AnsweredBy {
             finish_words: plain(&echoes.stop_words),
             usage_doubted: echoes.doubted,
             usage_doubt: echoes.doubt.clone(),
+            keys_replaced: echoes.held_key,
         }
     }
 
@@ -126,9 +130,13 @@ pub(crate) fn in_words(answered: &AnsweredBy, name: impl Fn(&str) -> String) -> 
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
+fn answers(number: u64) -> String {
+    if number == 1 { "1 answer".to_owned() } else { format!("{} answers", count(number)) }
+}
+
 /// What is worth a note of who answered for a candidate, and how.
 pub(crate) fn notes(candidate: &CandidateReport) -> Vec<Note> {
-    let AnsweredBy { models, fingerprints, service_tiers, finish_words, usage_doubted, usage_doubt } =
+    let AnsweredBy { models, fingerprints, service_tiers, finish_words, usage_doubted, usage_doubt, keys_replaced } =
         &candidate.answered_by;
     let id = &candidate.id;
     let code = |name: &str| format!("`{name}`");
@@ -174,11 +182,16 @@ pub(crate) fn notes(candidate: &CandidateReport) -> Vec<Note> {
         notes.push(note("finish_words", text, "they count as complete answers: check some of them in records.jsonl"));
     }
     if let (Some(doubt), 1..) = (usage_doubt, *usage_doubted) {
-        let answers =
-            if *usage_doubted == 1 { "1 answer".to_owned() } else { format!("{} answers", count(*usage_doubted)) };
-        let text = format!("usage reported for {answers} of `{id}` is not believed, for example: {doubt}");
+        let text =
+            format!("usage reported for {} of `{id}` is not believed, for example: {doubt}", answers(*usage_doubted));
         let advice = "such tokens, and costs computed from them, count as missing; records.jsonl has each reason";
         notes.push(note("usage_doubted", text, advice));
+    }
+    if *keys_replaced > 0 {
+        let verb = if *keys_replaced == 1 { "was" } else { "were" };
+        let text = format!("{} of `{id}` held a key and {verb} changed", answers(*keys_replaced));
+        let advice = "their marks are missing; see `[key]` in records.jsonl for where the keys stood";
+        notes.push(note("keys_replaced", text, advice));
     }
     notes
 }
@@ -250,6 +263,18 @@ mod tests {
         };
         let [of_suite, of_book] = [PriceOrigin::Suite, PriceOrigin::Book].map(Some).map(advice);
         assert!(of_suite.contains("check") && of_book.contains("standard tier"), "{of_suite} {of_book}");
+    }
+
+    #[test]
+    fn answers_that_held_a_key_are_counted() {
+        let held = Echo { held_key: true, ..Echo::default() };
+        let one = notes(&candidate(&[held.clone(), Echo::default()])).remove(0);
+        let (kind, text) = (one.kind.as_str(), one.text.as_str());
+        assert!(
+            kind == "keys_replaced" && text.starts_with("1 answer of ") && text.ends_with("held a key and was changed")
+        );
+        let two = notes(&candidate(&[held.clone(), held])).remove(0);
+        assert!(two.text.starts_with("2 answers of ") && two.text.ends_with("held a key and were changed"), "{two:?}");
     }
 
     #[test]

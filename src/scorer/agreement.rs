@@ -316,7 +316,6 @@ mod tests {
     use super::*;
     use crate::scorer::Logged;
     use crate::scorer::tests::{mark, mark_logged, mark_with};
-    use crate::types::Score;
 
     fn call(name: &str, arguments: &str) -> ToolCall {
         ToolCall { id: "x".into(), name: name.into(), arguments: arguments.into() }
@@ -332,10 +331,7 @@ mod tests {
 
     /// The mark by `by`; `None` for unscored.
     fn value(by: &str, reference: &Response, response: &Response) -> Option<f64> {
-        match mark_logged(&json!({"agreement": {"by": by}}), &logged(reference), response).score {
-            Score::Value(value) => Some(value),
-            Score::Unscored(_) => None,
-        }
+        mark_logged(&json!({"agreement": {"by": by}}), &logged(reference), response).value()
     }
 
     #[test]

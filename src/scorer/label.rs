@@ -127,7 +127,7 @@ mod tests {
     fn seen(spec: &Value, target: &Value, answer: &str) -> (String, Option<String>) {
         let mark = mark_with(&json!({ "label": spec }), None, Some(target), answer).remove(0);
         match mark.score {
-            Score::Unscored(reason) => (reason, None),
+            Score::Unscored(reason) | Score::Missing(reason) => (reason, None),
             Score::Value(value) => {
                 let detail = mark.detail.unwrap();
                 let text = |key: &str| detail[key].as_str().map(str::to_owned);

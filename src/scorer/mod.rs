@@ -19,6 +19,8 @@ mod pattern;
 mod reference;
 mod refusal;
 mod schema;
+mod steps;
+mod unfold;
 
 use serde_json::Value;
 
@@ -230,10 +232,7 @@ mod tests {
 
     /// The value of the first mark; `None` for unscored.
     pub fn mark(spec: &Value, target: &Value, answer: &str) -> Option<f64> {
-        match mark_with(spec, None, Some(target), answer).remove(0).score {
-            Score::Value(value) => Some(value),
-            Score::Unscored(_) => None,
-        }
+        mark_with(spec, None, Some(target), answer).remove(0).value()
     }
 
     #[test]

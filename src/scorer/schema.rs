@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::scorer::extract::{Extractor, Part};
 use crate::scorer::normalise::shown;
-use crate::scorer::{BuildFault, Case, MetricName, Scorer};
+use crate::scorer::steps::{Counted, Prices, Seen, within};
+use crate::scorer::{BuildFault, Case, MetricName, Scorer, unfold};
 use crate::suite::spec::SchemaSpec;
 use crate::types::Mark;
 use crate::util::json;
@@ -20,7 +21,20 @@ const LISTED: usize = 20;
 const ALL_VIOLATIONS_BYTES: usize = 256 << 10;
 
 /// How often a schema's `pattern` with look-around may step back before the answer is given up as not judged.
-const BACKTRACKS: usize = 1_000_000;
+const BACKTRACKS: usize = 100_000;
+
+/// Steps that judging an answer may take, and more for each byte of it. An ordinary schema takes some ten a value.
+const STEPS: u64 = 20_000_000;
+const STEPS_PER_BYTE: u64 = 32;
+
+/// What an answer gets that would take more.
+const TOO_COSTLY: &str = "the schema is too costly to check the answer against";
+
+/// A look at an answer costs one step more for as many schemas as this that may stand in one another.
+const UNFOLDED: u64 = 64;
+
+/// What a look at a text costs under a schema with patterns that step back: each may do so up to [`BACKTRACKS`] times.
+const PRICE_OF_BACKTRACKING: u64 = 500;
 
 /// A ladder of three rungs: JSON as it stands, JSON once a code fence is taken off, and valid. `<name>.json` is 1 on the
 /// first rung only; on the second it is 0 and its detail says `fenced: true`. `<name>` is 1 only for JSON as it stands that
@@ -34,7 +48,7 @@ struct SchemaScorer {
     metrics: Vec<MetricName>,
     extractor: Extractor,
     /// Of the suite or the entry; `None` where each request is judged by its own.
-    validator: Option<Validator>,
+    checker: Option<Checker>,
     has_path: bool,
     assert_format: bool,
 }
@@ -44,7 +58,7 @@ struct SchemaScorer {
 pub struct OwnSchema {
     value: Value,
     /// Without and with `format` as an assertion.
-    compiled: [OnceLock<Option<Validator>>; 2],
+    compiled: [OnceLock<Result<Checker, &'static str>>; 2],
 }
 
 impl OwnSchema {
@@ -53,9 +67,15 @@ impl OwnSchema {
         OwnSchema { value, compiled: [const { OnceLock::new() }; 2] }
     }
 
-    fn validator(&self, assert_format: bool) -> Option<&Validator> {
+    fn checker(&self, assert_format: bool) -> Result<&Checker, &'static str> {
         let compiled = &self.compiled[usize::from(assert_format)];
-        compiled.get_or_init(|| compile(&self.value, assert_format).ok()).as_ref()
+        let compile = || {
+            Checker::of(&self.value, assert_format).map_err(|unusable| match unusable {
+                Unusable::Invalid(_) => "what the request asks for is no usable JSON Schema",
+                Unusable::Costly => TOO_COSTLY,
+            })
+        };
+        compiled.get_or_init(compile).as_ref().map_err(|reason| *reason)
     }
 }
 
@@ -76,24 +96,101 @@ pub fn build(
         );
         return None;
     }
-    let compiled = schema.map(|schema| compile(schema, spec.assert_format)).transpose();
-    let validator = compiled.map_err(|error| faults.push(schema_fault(&error, path))).ok()?;
+    let compiled = schema.map(|schema| Checker::of(schema, spec.assert_format)).transpose();
+    let checker = compiled.map_err(|unusable| faults.push(unusable.fault(path))).ok()?;
     let assert_format = spec.assert_format;
-    Some(Box::new(SchemaScorer { metrics, extractor: extractor?, validator, has_path, assert_format }))
+    Some(Box::new(SchemaScorer { metrics, extractor: extractor?, checker, has_path, assert_format }))
 }
 
-/// A validator of the draft that the schema names (`$schema`), 2020-12 by default; no document is fetched.
-fn compile(schema: &Value, assert_format: bool) -> Result<Validator, ValidationError<'static>> {
-    jsonschema::options()
-        .offline()
-        .should_validate_formats(assert_format)
-        .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS).size_limit(10 << 20))
-        .build(schema)
+/// A compiled schema.
+#[derive(Debug)]
+struct Checker {
+    validator: Validator<Counted>,
+    prices: Prices,
+}
+
+/// Why nothing can be checked against a schema.
+enum Unusable {
+    Invalid(ValidationError<'static>),
+    Costly,
+}
+
+impl Unusable {
+    fn fault(&self, path: &[&str]) -> BuildFault {
+        match self {
+            Unusable::Invalid(error) => schema_fault(error, path),
+            Unusable::Costly => {
+                let message = "not a usable JSON Schema: it is too costly to check answers against";
+                let help = "its `anyOf`, `oneOf`, `allOf` and `$ref` multiply: name each case once";
+                BuildFault::new(path, message).help(help)
+            }
+        }
+    }
+}
+
+impl Checker {
+    /// For the draft that the schema names (`$schema`), 2020-12 by default; no document is fetched.
+    fn of(schema: &Value, assert_format: bool) -> Result<Checker, Unusable> {
+        let unfolded = unfold::most(schema).ok_or(Unusable::Costly)?;
+        let validator = jsonschema::options_for::<Counted>()
+            .offline()
+            .should_validate_formats(assert_format)
+            .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS).size_limit(10 << 20))
+            .build(schema)
+            .map_err(Unusable::Invalid)?;
+        let text = if steps_back(schema) { PRICE_OF_BACKTRACKING } else { 0 };
+        Ok(Checker { validator, prices: Prices { look: 1 + unfolded / UNFOLDED, text } })
+    }
+
+    fn judge(&self, value: &Value, bytes: usize) -> Mark {
+        let steps = STEPS + STEPS_PER_BYTE.saturating_mul(bytes as u64);
+        match within(steps, self.prices, || self.validator.is_valid(Seen(value))) {
+            Some(true) => return Mark::binary(true),
+            Some(false) => {}
+            None => return Mark::missing(TOO_COSTLY),
+        }
+        let list = |is_complete: bool| {
+            within(steps, self.prices, || {
+                let mut violations = Violations::default();
+                if is_complete {
+                    self.validator.iter_errors(Seen(value)).for_each(|error| violations.take(&error));
+                } else if let Err(error) = self.validator.validate(Seen(value)) {
+                    violations.take(&error);
+                }
+                violations
+            })
+        };
+        // That an answer is wrong can be found out sooner than all that is wrong with it.
+        let all = if bytes <= ALL_VIOLATIONS_BYTES { list(true) } else { None };
+        let is_complete = all.is_some();
+        let Some(violations) = all.or_else(|| list(false)) else { return Mark::missing(TOO_COSTLY) };
+        if violations.is_undecided {
+            return Mark::missing("a `pattern` of the schema takes too long on the answer");
+        }
+        let mut detail = Map::new();
+        detail.insert("violations".into(), Value::Array(violations.listed));
+        detail.insert("total".into(), if is_complete { violations.total.into() } else { Value::Null });
+        Mark::binary(false).detail(Value::Object(detail))
+    }
+}
+
+/// Whether a pattern of a schema may step back: it looks around, or refers to what it has matched.
+fn steps_back(schema: &Value) -> bool {
+    let does = |text: &str| {
+        let refers = |pair: &[u8]| pair[0] == b'\\' && (pair[1].is_ascii_digit() || pair[1] == b'k');
+        ["(?=", "(?!", "(?<", "(?>"].iter().any(|sign| text.contains(sign)) || text.as_bytes().windows(2).any(refers)
+    };
+    match schema {
+        Value::String(text) => does(text),
+        Value::Array(items) => items.iter().any(steps_back),
+        Value::Object(members) => members.iter().any(|(key, value)| does(key) || steps_back(value)),
+        _ => false,
+    }
 }
 
 /// Whether a value is a schema that answers can be checked against; else what is wrong with it.
 pub(super) fn check(schema: &Value) -> Result<(), BuildFault> {
-    compile(schema, true).map(|_| ()).map_err(|error| schema_fault(&error, &[]))
+    Checker::of(schema, true).map(|_| ()).map_err(|unusable| unusable.fault(&[]))
 }
 
 fn schema_fault(error: &ValidationError<'_>, path: &[&str]) -> BuildFault {
@@ -112,12 +209,12 @@ impl Scorer for SchemaScorer {
     }
 
     fn mark(&self, case: &Case<'_>, marks: &mut Vec<Mark>) {
-        let validator = match case.schema.filter(|_| !self.has_path) {
-            None => self.validator.as_ref().ok_or("the request asks for no schema"),
-            Some(own) => own.validator(self.assert_format).ok_or("what the request asks for is no usable JSON Schema"),
+        let checker = match case.schema.filter(|_| !self.has_path) {
+            None => self.checker.as_ref().ok_or("the request asks for no schema"),
+            Some(own) => own.checker(self.assert_format),
         };
-        let validator = match validator {
-            Ok(validator) => validator,
+        let checker = match checker {
+            Ok(checker) => checker,
             Err(reason) => return marks.extend([Mark::unscored(reason), Mark::unscored(reason)]),
         };
         let no_json = |detail: Value| [Mark::binary(false).detail(detail.clone()), Mark::binary(false).detail(detail)];
@@ -137,7 +234,7 @@ impl Scorer for SchemaScorer {
                 }
             },
         };
-        marks.push(judge(validator, &value, text.len()));
+        marks.push(checker.judge(&value, text.len()));
         marks.push(Mark::binary(true));
     }
 
@@ -150,36 +247,26 @@ impl Scorer for SchemaScorer {
     }
 }
 
-fn judge(validator: &Validator, value: &Value, bytes: usize) -> Mark {
-    if validator.is_valid(value) {
-        return Mark::binary(true);
-    }
-    let mut listed = Vec::new();
-    let mut total = 0_u64;
-    let mut is_judged = true;
-    let mut take = |error: ValidationError<'_>| {
-        total += 1;
-        if listed.len() < LISTED {
-            listed.push(violation(&error));
+/// What is wrong with an answer.
+#[derive(Default)]
+struct Violations {
+    listed: Vec<Value>,
+    total: u64,
+    /// Whether a pattern was given up.
+    is_undecided: bool,
+}
+
+impl Violations {
+    fn take(&mut self, error: &ValidationError<'_>) {
+        self.total += 1;
+        if self.listed.len() < LISTED {
+            self.listed.push(violation(error));
         }
-        is_judged &= !matches!(
+        self.is_undecided |= matches!(
             error.kind(),
             ValidationErrorKind::BacktrackLimitExceeded { .. } | ValidationErrorKind::RegexEngineFailure { .. }
         );
-    };
-    let is_complete = bytes <= ALL_VIOLATIONS_BYTES;
-    if is_complete {
-        validator.iter_errors(value).for_each(&mut take);
-    } else if let Err(error) = validator.validate(value) {
-        take(error);
     }
-    if !is_judged {
-        return Mark::unscored("a `pattern` of the schema takes too long on the answer");
-    }
-    let mut detail = Map::new();
-    detail.insert("violations".into(), Value::Array(listed));
-    detail.insert("total".into(), if is_complete { total.into() } else { Value::Null });
-    Mark::binary(false).detail(Value::Object(detail))
 }
 
 fn violation(error: &ValidationError<'_>) -> Value {
@@ -213,11 +300,7 @@ mod tests {
     fn values(spec: &Value, answer: &str) -> (Option<f64>, Option<f64>) {
         let marks = mark_with(&json!({ "schema": spec }), Some(&triage()), None, answer);
         assert_eq!(marks.len(), 2);
-        let value = |mark: &Mark| match mark.score {
-            Score::Value(value) => Some(value),
-            Score::Unscored(_) => None,
-        };
-        (value(&marks[0]), value(&marks[1]))
+        (marks[0].value(), marks[1].value())
     }
 
     #[test]
@@ -307,7 +390,92 @@ mod tests {
         let schema = json!({"pattern": "^(?:(a|b|ab)(?!x))*c$"});
         let answer = format!("\"{}\"", "ab".repeat(64));
         let marks = mark_with(&json!({"schema": {}}), Some(&schema), None, &answer);
-        assert!(matches!(&marks[0].score, Score::Unscored(reason) if reason.contains("pattern")), "{:?}", marks[0]);
+        assert!(matches!(&marks[0].score, Score::Missing(reason) if reason.contains("pattern")), "{:?}", marks[0]);
+    }
+
+    /// Schemas `d0` to `d40`, each made of the next one, down to `end`.
+    fn doubled(step: impl Fn(Value) -> Value, end: &Value) -> Value {
+        let mut defs: Map<String, Value> =
+            (0..40).map(|at| (format!("d{at}"), step(json!({ "$ref": format!("#/$defs/d{}", at + 1) })))).collect();
+        defs.insert("d40".to_owned(), end.clone());
+        json!({"$ref": "#/$defs/d0", "$defs": defs})
+    }
+
+    fn is_too_costly(schema: &Value, answer: &str) -> bool {
+        let own = OwnSchema::new(schema.clone());
+        match own.checker(true) {
+            Err(reason) => reason == TOO_COSTLY,
+            Ok(checker) => {
+                let mark = checker.judge(&serde_json::from_str(answer).unwrap(), answer.len());
+                matches!(mark.score, Score::Missing(reason) if reason == TOO_COSTLY)
+            }
+        }
+    }
+
+    #[test]
+    fn schemas_that_multiply_are_given_up() {
+        let ends = [json!({"type": "string"}), json!(false), json!({})];
+        for end in &ends {
+            for step in [
+                |next: Value| json!({"anyOf": [next, next]}),
+                |next: Value| json!({"oneOf": [next, next]}),
+                |next: Value| json!({"allOf": [next, next]}),
+                |next: Value| json!({"not": {"allOf": [next, next]}}),
+                |next: Value| json!({"if": next, "then": next, "else": next}),
+                |next: Value| json!({"dependentSchemas": {"a": next, "b": next}}),
+                |next: Value| json!({"allOf": [next, next], "unevaluatedProperties": false}),
+            ] {
+                let schema = doubled(step, end);
+                assert!(is_too_costly(&schema, "{\"a\": 1, \"b\": 2}"), "{schema}");
+                // A suite's own is a fault.
+                let found = faults(&json!({"schema": {"path": "x.json"}}), Some(&schema));
+                assert!(found[0].message.contains("too costly"), "{}", found[0].message);
+            }
+        }
+        // The same by way of the answer's own depth: each schema alone is harmless.
+        let answer = format!("{}1{}", "{\"a\": ".repeat(41), "}".repeat(41));
+        let through = |next: Value| json!({"anyOf": [{"properties": {"a": next}}, {"properties": {"a": next}}]});
+        assert!(is_too_costly(&doubled(through, &json!({"type": "string"})), &answer));
+        let names = |next: Value| json!({"oneOf": [{"items": next}, {"items": next}]});
+        let lists = format!("{}1{}", "[".repeat(41), "]".repeat(41));
+        assert!(is_too_costly(&doubled(names, &json!({})), &lists));
+        // All of a dozen schemas in all others, over a value that no validator remembers.
+        let refs: Vec<Value> = (0..14).map(|at| json!({ "$ref": format!("#/$defs/m{at}") })).collect();
+        let defs: Map<String, Value> =
+            (0..14).map(|at| (format!("m{at}"), json!({"anyOf": refs, "type": "string"}))).collect();
+        assert!(is_too_costly(&json!({"anyOf": refs, "$defs": defs}), "\"x\""));
+    }
+
+    #[test]
+    fn ordinary_schemas_have_steps_to_spare() {
+        // Kinds of one tree, each of which goes on into the same fields.
+        let kinds: Vec<Value> = (0..10)
+            .map(|kind| {
+                let next = json!({"$ref": "#/$defs/node"});
+                json!({
+                    "type": "object", "required": ["kind"], "additionalProperties": false,
+                    "properties": {"kind": {"const": kind}, "left": next, "right": next},
+                })
+            })
+            .collect();
+        let schema = json!({"$ref": "#/$defs/node", "$defs": {"node": {"anyOf": kinds}}});
+        let mut tree = json!({"kind": 9});
+        for _ in 0..10 {
+            tree = json!({"kind": 9, "left": tree, "right": tree});
+        }
+        let long = json!((0..100_000).map(|at| json!({"id": at, "name": "x".repeat(20)})).collect::<Vec<_>>());
+        let rows = json!({
+            "uniqueItems": true,
+            "items": {"properties": {"id": {"type": "integer"}, "name": {"pattern": "^(?!y)[a-z]+$", "maxLength": 20}}}
+        });
+        for (schema, answer) in [(&schema, &tree), (&rows, &long)] {
+            let mark = mark_with(&json!({"schema": {}}), Some(schema), None, &answer.to_string());
+            assert_eq!(mark[0].score, Score::Value(1.0));
+        }
+        let mut wrong = tree;
+        wrong["left"]["left"]["right"]["kind"] = json!(10);
+        let mark = mark_with(&json!({"schema": {}}), Some(&schema), None, &wrong.to_string());
+        assert_eq!(mark[0].score, Score::Value(0.0));
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::{StoreError, check_format};
+use crate::store::{CHANGED, StoreError, check_format};
 use crate::types::{Pricing, Probe, Replay};
 use crate::util::digest::Digest;
-use crate::util::{atomic, plain_file};
+use crate::util::{atomic, plain_file, seal};
 
 /// The value of `Manifest::format`: the version of `manifest.json` and `records.jsonl`.
 pub const RUN_FORMAT: &str = "evalctl-run/1";
@@ -128,6 +128,10 @@ impl Manifest {
         let damaged = |error: serde_json::Error| StoreError::Format { path: path.clone(), what: error.to_string() };
         let head: Head = serde_json::from_slice(&bytes).map_err(damaged)?;
         check_format(&path, &head.format, RUN_FORMAT)?;
+        if !seal::is_whole_file(&bytes) {
+            let what = format!("{CHANGED}, so nobody knows what the run was; take it from a copy");
+            return Err(StoreError::Format { path, what });
+        }
         serde_json::from_slice(&bytes).map_err(damaged)
     }
 
@@ -137,10 +141,6 @@ impl Manifest {
     /// When it cannot be written.
     pub fn write(&self, folder: &Path) -> Result<(), StoreError> {
         let path = folder.join("manifest.json");
-        atomic::write(&path, |out| {
-            serde_json::to_writer_pretty(&mut *out, self)?;
-            out.write_all(b"\n")
-        })
-        .map_err(StoreError::io("write", &path))
+        atomic::write(&path, |out| out.write_all(&seal::file(self)?)).map_err(StoreError::io("write", &path))
     }
 }

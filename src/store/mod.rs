@@ -71,6 +71,9 @@ impl StoreError {
     }
 }
 
+/// What is wrong with a file or a line that is not as it was written.
+const CHANGED: &str = "it is not as it was written (its `crc32` does not match)";
+
 /// Refuses a file of another format, by name.
 fn check_format(path: &std::path::Path, found: &str, wanted: &str) -> Result<(), StoreError> {
     if found == wanted {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::{StoreError, check_format};
+use crate::store::{CHANGED, StoreError, check_format};
 use crate::types::Probe;
-use crate::util::{atomic, plain_file};
+use crate::util::{atomic, plain_file, seal};
 
 /// The version of `probes.json`.
 const FORMAT: &str = "evalctl-probes/1";
@@ -39,6 +39,10 @@ pub fn read_probes(folder: &Path) -> Result<Vec<Probe>, StoreError> {
         let what = format!("it is no file of probes ({error}): delete it, and probe again");
         StoreError::Format { path: path.clone(), what }
     };
+    if !seal::is_whole_file(&bytes) {
+        let what = format!("{CHANGED}: delete it, and probe again");
+        return Err(StoreError::Format { path, what });
+    }
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(what)?;
     check_format(&path, value["format"].as_str().unwrap_or("none"), FORMAT)?;
     serde_json::from_value::<Stored>(value).map_err(what).map(|file| file.probes)
@@ -74,10 +78,8 @@ impl ProbeFile {
         let mut probes = read_probes(&self.folder).unwrap_or_default();
         probes.retain(|known| found.iter().all(|probe| probe.endpoint != known.endpoint));
         probes.extend(found.iter().cloned());
-        let written = atomic::write(&path, |out| {
-            serde_json::to_writer_pretty(&mut *out, &Stored { format: FORMAT.to_owned(), probes })?;
-            out.write_all(b"\n")
-        });
+        let stored = Stored { format: FORMAT.to_owned(), probes };
+        let written = atomic::write(&path, |out| out.write_all(&seal::file(&stored)?));
         let _ = self.lock.unlock();
         written.map_err(StoreError::io("write", &path))?;
         Ok(path)

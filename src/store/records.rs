@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::store::StoreError;
 use crate::types::{Record, RunEvent, Sink};
 use crate::util::clock::Clock;
-use crate::util::plain_file;
+use crate::util::{plain_file, seal};
 
 const NAME: &str = "records.jsonl";
 
@@ -101,8 +101,7 @@ impl Sink for RecordWriter {
         for event in events {
             match event {
                 RunEvent::Recorded { record, .. } => {
-                    serde_json::to_writer(&mut self.buffer, record)?;
-                    self.buffer.push(b'\n');
+                    seal::line(&mut self.buffer, record)?;
                 }
                 RunEvent::Unreachable { .. } | RunEvent::Stopping | RunEvent::Tick => {}
             }
@@ -142,6 +141,7 @@ pub(super) fn heal(file: &mut File) -> io::Result<(u64, Healed)> {
 pub struct RecordReader {
     reader: BufReader<File>,
     path: PathBuf,
+    is_torn: bool,
 }
 
 impl RecordReader {
@@ -152,7 +152,10 @@ impl RecordReader {
     pub fn open(folder: &Path) -> Result<Option<RecordReader>, StoreError> {
         let path = folder.join(NAME);
         match plain_file::read(&path) {
-            Ok(file) => Ok(Some(RecordReader { reader: BufReader::with_capacity(1 << 18, file), path })),
+            Ok(file) => {
+                let reader = BufReader::with_capacity(1 << 18, file);
+                Ok(Some(RecordReader { reader, path, is_torn: false }))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io("read", &path)(error)),
         }
@@ -174,14 +177,25 @@ impl RecordReader {
             }
             if block.last() != Some(&b'\n') {
                 block.truncate(before);
+                self.is_torn = true;
                 break;
             }
         }
         Ok(!block.is_empty())
     }
 
-    /// Parses one line; `None` for a line that is no record, as damage to the disk may leave.
+    /// Whether the last line that was read has no end.
+    pub fn is_torn(&self) -> bool {
+        self.is_torn
+    }
+
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Parses one line; `None` for a line that is no record or not as it was written, as damage to the disk may leave.
     pub fn parse(line: &[u8]) -> Option<Record> {
-        serde_json::from_slice(line).ok()
+        serde_json::from_slice(line).ok().filter(|_| seal::is_whole_line(line))
     }
 }

@@ -4,12 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::store::{StoreError, check_format};
+use crate::store::{CHANGED, StoreError, check_format};
 use crate::types::ScoreRow;
 use crate::util::digest::Digest;
-use crate::util::plain_file;
+use crate::util::{plain_file, seal};
 
 /// The value of `ScoreHeader::format`.
 pub const SCORES_FORMAT: &str = "evalctl-scores/1";
@@ -89,8 +90,8 @@ impl ScoreWriter {
         let part = path.with_extension("jsonl.part");
         let file = plain_file::make(&part).map_err(StoreError::io("write", &part))?;
         let mut writer = ScoreWriter { out: BufWriter::with_capacity(1 << 18, file), part, path, is_placed: false };
-        let mut line = serde_json::to_vec(header).map_err(|error| writer.error(error.into()))?;
-        line.push(b'\n');
+        let mut line = Vec::new();
+        seal::line(&mut line, header).map_err(|error| writer.error(error.into()))?;
         writer.write(&line)?;
         Ok(writer)
     }
@@ -105,8 +106,7 @@ impl ScoreWriter {
 
     /// Adds a row to `lines`.
     pub fn line(lines: &mut Vec<u8>, row: &ScoreRow) {
-        serde_json::to_writer(&mut *lines, row).expect("a score row has only string keys and finite numbers");
-        lines.push(b'\n');
+        seal::line(lines, row).expect("a score row has only string keys and finite numbers");
     }
 
     /// Puts the complete file in its place.
@@ -133,6 +133,7 @@ pub struct ScoreReader {
     reader: BufReader<File>,
     path: PathBuf,
     line: Vec<u8>,
+    number: u64,
     /// Its first line.
     pub header: ScoreHeader,
 }
@@ -148,10 +149,9 @@ impl ScoreReader {
         let mut reader = BufReader::with_capacity(1 << 18, file);
         let mut line = Vec::new();
         reader.read_until(b'\n', &mut line).map_err(StoreError::io("read", &path))?;
-        let header: ScoreHeader = serde_json::from_slice(&line)
-            .map_err(|error| StoreError::Format { path: path.clone(), what: format!("line 1: {error}") })?;
+        let header: ScoreHeader = parse(&path, 1, &line)?;
         check_format(&path, &header.format, SCORES_FORMAT)?;
-        Ok(ScoreReader { reader, path, line, header })
+        Ok(ScoreReader { reader, path, line, number: 1, header })
     }
 
     /// The next row.
@@ -164,9 +164,25 @@ impl ScoreReader {
         if read == 0 {
             return Ok(None);
         }
-        serde_json::from_slice(&self.line).map(Some).map_err(|error| StoreError::Format {
-            path: self.path.clone(),
-            what: format!("{error}; run `evalctl score` on the run to mark it again"),
-        })
+        self.number += 1;
+        parse(&self.path, self.number, &self.line).map(Some)
     }
+
+    /// What to say of the row that was read last when it cannot be right.
+    pub fn wrong(&self, why: &str) -> StoreError {
+        wrong(&self.path, self.number, why)
+    }
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, number: u64, line: &[u8]) -> Result<T, StoreError> {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    if !seal::is_whole_line(line) {
+        return Err(wrong(path, number, CHANGED));
+    }
+    serde_json::from_slice(line).map_err(|error| wrong(path, number, &error.to_string()))
+}
+
+fn wrong(path: &Path, number: u64, why: &str) -> StoreError {
+    let what = format!("line {number}: {why}; run `evalctl score` on the run to mark it again");
+    StoreError::Format { path: path.to_owned(), what }
 }

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::StoreError;
 use crate::store::records::heal;
+use crate::store::{CHANGED, StoreError};
 use crate::types::UnderWay;
-use crate::util::plain_file;
+use crate::util::{plain_file, seal};
 
 const NAME: &str = "under_way.jsonl";
 
@@ -51,8 +51,8 @@ impl UnderWayLog {
     /// # Errors
     /// When it cannot be written: then nothing may be sent that is not covered.
     pub fn keep(&self, under_way: UnderWay) -> io::Result<()> {
-        let mut line = serde_json::to_vec(&Line { session: self.session, under_way })?;
-        line.push(b'\n');
+        let mut line = Vec::new();
+        seal::line(&mut line, &Line { session: self.session, under_way })?;
         let length = self.file.metadata()?.len();
         let mut file = &self.file;
         file.write_all(&line).inspect_err(|_| {
@@ -82,9 +82,14 @@ pub fn read_under_way(folder: &Path) -> Result<BTreeMap<u64, UnderWay>, StoreErr
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let mut sessions = BTreeMap::new();
     for (index, line) in text[..whole].split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
-        let Line { session, under_way } = serde_json::from_slice(line).map_err(|error| StoreError::Format {
+        let parsed = if seal::is_whole_line(line) {
+            serde_json::from_slice(line).map_err(|error| error.to_string())
+        } else {
+            Err(CHANGED.to_owned())
+        };
+        let Line { session, under_way } = parsed.map_err(|why| StoreError::Format {
             path: path.clone(),
-            what: format!("line {}: {error}; it tells what may have been spent, so the run cannot go on", index + 1),
+            what: format!("line {}: {why}; it tells what may have been spent, so the run cannot go on", index + 1),
         })?;
         sessions.insert(session, under_way);
     }

@@ -9,6 +9,9 @@
 //! like the number or the truth value that they are compared with: there the kind alone makes the answer, which nobody
 //! means.
 //!
+//! In the same pass, what `~` and `+` join and what is put into a list or a map is made to pass through a filter that weighs
+//! it (see `bounds`).
+//!
 //! Not covered: the order of `sort(attribute=…)`, `dictsort`, `unique` and `groupby`.
 
 use std::cmp::Ordering;
@@ -17,6 +20,7 @@ use std::sync::Arc;
 use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 
+use crate::suite::bounds;
 use crate::suite::words::{end_of_raw, quoted};
 use crate::util::text;
 
@@ -172,7 +176,7 @@ pub(crate) fn told(detail: &str) -> Option<(&str, Option<&str>)> {
 
 /// Whether a piece of a rewritten source is none of the user's.
 pub(crate) fn is_ours(snippet: &str) -> bool {
-    snippet.contains(FILTER)
+    snippet.contains(FILTER) || snippet.contains(bounds::FILTER)
 }
 
 /// Two values that cannot be compared: those that were, or the first such items in them.
@@ -391,13 +395,82 @@ struct Frame {
     /// The operand that is read, rewritten, and where it begins in the source.
     current: String,
     start: usize,
+    /// Whether the operand makes a value that may be larger than its parts, how many joints it has, and where in `current`
+    /// what follows its last `+` or `-` begins: `~` binds more tightly.
+    grows: bool,
+    joints: usize,
+    segment: usize,
+    /// Whether it did so before its last joint.
+    grew_before: bool,
+    /// Whether these are brackets around an expression, and whether there is a comma in them: then it is a list.
+    is_group: bool,
+    has_comma: bool,
 }
+
+/// Joints of an expression after which it is weighed, and not only at its end.
+const WEIGHED_AFTER: usize = 16;
 
 impl Frame {
     fn new(opener: &'static str, closer: char, start: usize) -> Frame {
         let (out, current) = (String::new(), String::new());
-        Frame { opener, closer, out, operands: Vec::new(), operators: Vec::new(), current, start }
+        let (operands, operators) = (Vec::new(), Vec::new());
+        let (joints, segment) = (0, 0);
+        let (grows, grew_before, is_group, has_comma) = (false, false, false, false);
+        Frame {
+            opener,
+            closer,
+            out,
+            operands,
+            operators,
+            current,
+            start,
+            grows,
+            joints,
+            segment,
+            grew_before,
+            is_group,
+            has_comma,
+        }
     }
+
+    /// Whether what begins here begins an operand.
+    fn is_at_operand(&self) -> bool {
+        let before = self.current.trim_end();
+        before.is_empty() || before.ends_with(['~', '+', '-', '*', '/', '%'])
+    }
+
+    /// A `~`, `+` or `-`, which goes over all that is read since the operand began, or since its last `+` or `-`.
+    fn join(&mut self, joint: char) {
+        self.grew_before = self.grows;
+        if self.is_at_operand() {
+            // A sign.
+            return self.current.push(joint);
+        }
+        self.grows |= joint != '-';
+        self.joints += 1;
+        if self.joints.is_multiple_of(WEIGHED_AFTER) {
+            let from = if joint == '~' { self.segment } else { 0 };
+            let operand = self.current.split_off(from);
+            self.current.push_str(&weighed(&operand));
+        }
+        self.current.push(joint);
+        if joint != '~' {
+            self.segment = self.current.len();
+        }
+    }
+
+    fn take_operand(&mut self) -> String {
+        (self.grows, self.joints, self.segment) = (false, 0, 0);
+        std::mem::take(&mut self.current)
+    }
+}
+
+/// An operand that is weighed. White space around it stays where it is.
+fn weighed(operand: &str) -> String {
+    let inner = operand.trim();
+    let begin = operand.len() - operand.trim_start().len();
+    let (before, after) = (&operand[..begin], &operand[begin + inner.len()..]);
+    format!("{before}({inner})|{}{after}", bounds::FILTER)
 }
 
 /// Reads one expression, or the inside of one tag.
@@ -445,18 +518,32 @@ impl<'a> Reader<'a> {
                     width = quoted(rest, c);
                     self.plain(rest, width);
                 }
-                '(' => self.frames.push(Frame::new("(", ')', at + 1)),
-                '[' => self.frames.push(Frame::new("[", ']', at + 1)),
-                '{' => self.frames.push(Frame::new("{", '}', at + 1)),
+                '(' => {
+                    let is_group = self.frames.last().is_some_and(Frame::is_at_operand);
+                    self.frames.push(Frame { is_group, ..Frame::new("(", ')', at + 1) });
+                }
+                '[' | '{' => {
+                    if let Some(frame) = self.frames.last_mut() {
+                        frame.grows |= frame.is_at_operand();
+                    }
+                    let (opener, closer) = if c == '[' { ("[", ']') } else { ("{", '}') };
+                    self.frames.push(Frame::new(opener, closer, at + 1));
+                }
+                '~' | '+' | '-' => {
+                    if let Some(frame) = self.frames.last_mut() {
+                        frame.join(c);
+                    }
+                }
                 ')' | ']' | '}' => {
                     if self.frames.last().is_none_or(|frame| frame.closer != c) {
                         // The library refuses it, and reads nothing of the rest.
                         return (source[start..].to_owned(), source.len());
                     }
                     self.flush(at);
-                    if let Some(Frame { opener, out, .. }) = self.frames.pop()
+                    if let Some(Frame { opener, out, is_group, has_comma, .. }) = self.frames.pop()
                         && let Some(outer) = self.frames.last_mut()
                     {
+                        outer.grows |= is_group && has_comma;
                         outer.current.extend([opener, &out]);
                         outer.current.push(c);
                     }
@@ -465,7 +552,12 @@ impl<'a> Reader<'a> {
                     self.plain(rest, width);
                     last = Last::Joint;
                 }
-                ',' | ':' => self.boundary(at, at + width),
+                ',' | ':' => {
+                    self.boundary(at, at + width);
+                    if let Some(frame) = self.frames.last_mut() {
+                        frame.has_comma |= c == ',';
+                    }
+                }
                 _ if is_word => {
                     width = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
                     if is_first {
@@ -481,7 +573,7 @@ impl<'a> Reader<'a> {
                         width = operator.text().len();
                         self.operator(operator, at, at + width);
                     }
-                    None if c == '=' => self.boundary(at, at + width),
+                    None if c == '=' => self.name(at, at + width),
                     None => self.plain(rest, width),
                 },
             }
@@ -499,7 +591,11 @@ impl<'a> Reader<'a> {
             }
         }
         let control = match self.frames.last_mut() {
-            Some(frame) if closer.is_some() && frame.current.ends_with(['-', '+']) => frame.current.pop(),
+            Some(frame) if closer.is_some() && frame.current.ends_with(['-', '+']) => {
+                // It looked like a joint.
+                frame.grows = frame.grew_before;
+                frame.current.pop()
+            }
             _ => None,
         };
         self.flush(at);
@@ -525,7 +621,7 @@ impl<'a> Reader<'a> {
             }
             (Last::Other, "in") if self.is_before_in && is_outer => {
                 self.is_before_in = false;
-                self.boundary(at, at + width);
+                self.name(at, at + width);
             }
             (Last::Other, "in") => self.operator(Operator::In, at, at + width),
             (Last::Other, "not") => {
@@ -559,10 +655,19 @@ impl<'a> Reader<'a> {
     fn operator(&mut self, operator: Operator, start: usize, end: usize) {
         let Some(frame) = self.frames.last_mut() else { return };
         let written = self.source[frame.start..start].to_owned();
-        frame.operands.push((std::mem::take(&mut frame.current), written));
+        let operand = frame.take_operand();
+        frame.operands.push((operand, written));
         frame.operators.push(operator);
         frame.current.extend(self.source[start..end].chars().filter(|c| c.is_whitespace()));
         frame.start = end;
+    }
+
+    /// Ends what is no value but the names that one is given.
+    fn name(&mut self, start: usize, end: usize) {
+        if let Some(frame) = self.frames.last_mut() {
+            frame.grows = false;
+        }
+        self.boundary(start, end);
     }
 
     /// Ends a comparison with what no comparison goes over.
@@ -577,9 +682,16 @@ impl<'a> Reader<'a> {
     /// Writes the operand, or the comparison, that ends here.
     fn flush(&mut self, end: usize) {
         let Some(frame) = self.frames.last_mut() else { return };
-        let current = std::mem::take(&mut frame.current);
+        let grows = frame.grows;
+        let current = frame.take_operand();
         if frame.operators.is_empty() {
-            frame.out.push_str(&current);
+            // What is spread over arguments (`*list`) is no value.
+            let is_weighed = grows && !current.trim_start().starts_with('*');
+            if is_weighed {
+                frame.out.push_str(&weighed(&current))
+            } else {
+                frame.out.push_str(&current)
+            }
             return;
         }
         let written = self.source.get(frame.start..end).unwrap_or_default().to_owned();
@@ -607,7 +719,7 @@ mod tests {
     use super::*;
 
     fn rewritten(source: &str, is_template: bool) -> String {
-        Rewritten::of(source, is_template).source.replace(FILTER, "C")
+        Rewritten::of(source, is_template).source.replace(FILTER, "C").replace(bounds::FILTER, "B")
     }
 
     #[test]
@@ -619,9 +731,12 @@ mod tests {
             ("a\n not\n in b", "(a\n )|C(0,\n  b)"),
             ("a is not in b and a is lt 3", "a is not in b and a is lt 3"),
             ("a | in < x.in", "(a | in )|C(0, x.in)"),
-            ("'a < b' ~ \"<\"", "'a < b' ~ \"<\""),
+            ("'a < b' ~ \"<\"", "('a < b' ~ \"<\")|B"),
+            ("a ~ -b - c", "(a ~ -b - c)|B"),
+            ("[a, (b, c)][0]", "([a, ((b, c))|B][0])|B"),
+            ("a[0] is defined", "a[0] is defined"),
             ("x if a < b else c > d", "x if (a )|C(0, b) else (c )|C(1, d)"),
-            ("{'k': a == b, 'l': [c != d]}", "{'k': (a )|C(0, b), 'l': [(c )|C(1, d)]}"),
+            ("{'k': a == b, 'l': [c != d]}", "({'k': (a )|C(0, b), 'l': ([(c )|C(1, d)])|B})|B"),
             ("a[b < c:d]", "a[(b )|C(0, c):d]"),
             ("f(k=a==b)", "f(k=(a)|C(0,b))"),
         ] {
@@ -667,6 +782,7 @@ mod tests {
             let rewritten = Rewritten::of(&source, false);
             prop_assert_eq!(rewritten.source.matches('\n').count(), source.matches('\n').count());
             let mut environment = Environment::new();
+            bounds::install(&mut environment);
             rewritten.install(&mut environment);
             let found = environment.compile_expression(&rewritten.source).unwrap().eval(context());
             match (meant, found) {

@@ -3,9 +3,11 @@
 //!
 //! Nothing here opens a file, reads a variable or talks to a model; the commands do that with what is read here.
 
+mod bounds;
 mod comparisons;
 mod de;
 mod document;
+mod keys;
 mod mask;
 mod mend;
 mod node;
@@ -19,6 +21,7 @@ pub mod values;
 mod words;
 
 pub use document::Document;
+pub use keys::{credentials_of, keys_of, keys_of_header};
 pub use node::{Spot, Step};
 pub use parse::{FileKind, MAX_BYTES, parse, parse_as};
 pub use prompt::{Part, Prompt, PromptFault};

@@ -203,7 +203,8 @@ macro_rules! candidate_spec {
             /// Tokens that are asked for a minute, at most, prompts and answers together.
             #[serde(default)]
             pub tokens_per_min: Option<u32>,
-            /// Headers to send. A value may name a variable as `${NAME}`; such values are treated as secret.
+            /// Headers to send. A value may name a variable as `${NAME}`. What is a key, by the name of the header
+            /// or the variable or by its looks, is never written to a file.
             #[serde(default)]
             pub headers: BTreeMap<String, String>,
         }
@@ -487,7 +488,8 @@ impl RecordedSpec {
 pub struct CommandSpec {
     /// The program and its arguments. A program with a slash in it is relative to the suite file.
     pub program: Vec<String>,
-    /// Variables to pass on from the environment, beside `PATH`, `HOME`, `LANG` and `TMPDIR`.
+    /// Variables to pass on from the environment, beside `PATH`, `HOME`, `LANG` and `TMPDIR`. `EVALCTL_PROGRAM` is set, too:
+    /// by it whatever the program has started is found when it ends.
     #[serde(default)]
     pub env: Vec<String>,
 }

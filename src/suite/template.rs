@@ -18,6 +18,7 @@ use minijinja::value::{Kwargs, Object, Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
 use serde::Serialize;
 
+use crate::suite::bounds;
 use crate::suite::comparisons::{self, Rewritten};
 use crate::suite::document::Document;
 use crate::suite::node::Step;
@@ -29,7 +30,11 @@ use crate::util::text;
 const MAX_STEPS: u64 = 1_000_000;
 
 /// The longest text that a template may produce, in bytes.
-const MAX_OUTPUT: usize = 16 << 20;
+const MAX_OUTPUT: usize = bounds::MAX_VALUE;
+
+/// How much of its own text a template may capture: that is not counted as values are, so steps are the fewer, the longer
+/// a piece of it is.
+const MAX_PIECES: u64 = 256 << 20;
 
 /// Nested macro calls.
 const MAX_RECURSION: usize = 50;
@@ -112,6 +117,9 @@ impl Template {
         // Syntax is judged as it is written; what is rendered has its comparisons rewritten.
         let checked = Rewritten::of(source, true);
         checked.install(&mut environment);
+        if ["macro", "endset", "endcall", "endfilter"].iter().any(|word| source.contains(word)) {
+            environment.set_fuel(Some(MAX_STEPS.min(MAX_PIECES / longest_piece(source).max(1))));
+        }
         environment.add_template_owned(NAME, checked.source).map_err(|_| too_deep())?;
         Ok(Template { environment, variables })
     }
@@ -130,6 +138,7 @@ impl Template {
     pub fn render(&self, row: &Row) -> Result<String, TemplateFault> {
         let template = self.environment.get_template(NAME).map_err(|error| in_words(&error, "", None))?;
         let mut out = Bounded(Vec::new());
+        bounds::begin();
         match template.render_captured_to(Value::from_object(Fields::new(row)), &mut out) {
             Ok(_) => String::from_utf8(out.0).map_err(|_| TemplateFault::new("the text is not valid UTF-8")),
             Err(_) if out.0.len() > MAX_OUTPUT => {
@@ -182,6 +191,7 @@ impl Filter {
     /// false: a string such as `false` would otherwise count as true.
     pub fn keeps(&self, row: &Row) -> Result<bool, TemplateFault> {
         let in_words = |error: Error| in_words(&error, &self.checked, Some(row));
+        bounds::begin();
         let expression = self.environment.compile_expression(&self.checked).map_err(in_words)?;
         let value = expression.eval(Value::from_object(Fields::new(row))).map_err(in_words)?;
         match value.kind() {
@@ -210,19 +220,34 @@ fn environment() -> Environment<'static> {
     environment.remove_global("debug");
     environment.add_filter("tojson", to_json);
     comparisons::install(&mut environment);
+    bounds::install(&mut environment);
     environment.set_formatter(|out, _, value| match value.kind() {
         ValueKind::None => Err(Error::new(ErrorKind::InvalidOperation, NULL)),
         ValueKind::Undefined => Ok(()),
-        ValueKind::String => Ok(out.write_str(value.as_str().unwrap_or_default())?),
+        ValueKind::String => {
+            let text = value.as_str().unwrap_or_default();
+            bounds::print(text.len())?;
+            Ok(out.write_str(text)?)
+        }
         ValueKind::Plain | ValueKind::Invalid => Ok(write!(out, "{value}")?),
-        _ => Ok(out.write_str(&json(value))?),
+        _ => {
+            bounds::weigh(value)?;
+            let text = json(value);
+            bounds::print(text.len())?;
+            Ok(out.write_str(&text)?)
+        }
     });
     environment
 }
 
-/// A comparison takes up to two levels of the library's nesting more once it is rewritten.
+/// The longest piece of a template without a tag, in bytes.
+fn longest_piece(source: &str) -> u64 {
+    source.split(['{', '}']).map(str::len).max().unwrap_or(0) as u64
+}
+
+/// An expression takes up to two levels of the library's nesting more once it is rewritten.
 fn too_deep() -> TemplateFault {
-    let fault = TemplateFault::new("comparisons are nested too deep");
+    let fault = TemplateFault::new("expressions are nested too deep");
     TemplateFault { help: Some("give the inner ones a name with `{% set … %}`".to_owned()), ..fault }
 }
 
@@ -235,6 +260,13 @@ fn to_json(value: &Value, indent: Option<usize>, kwargs: Kwargs) -> Result<Strin
         None => kwargs.get::<Option<usize>>("indent")?,
     };
     kwargs.assert_all_used()?;
+    bounds::weigh(value)?;
+    let made = written(value, indent)?;
+    // A text in a text doubles its escapes.
+    bounds::weigh(&Value::from(made.as_str())).map(|_| made)
+}
+
+fn written(value: &Value, indent: Option<usize>) -> Result<String, Error> {
     let Some(indent) = indent.filter(|indent| *indent > 0) else { return Ok(json(value)) };
     let indent = " ".repeat(indent.min(16));
     let mut out = Vec::new();
@@ -325,7 +357,12 @@ fn in_words(error: &Error, source: &str, row: Option<&Row>) -> TemplateFault {
             let example = shown.unwrap_or_else(|| "x".to_owned());
             fault(message, Some(format!("where it may be empty, write `{{{{ {example} or \"\" }}}}`")))
         }
-        ErrorKind::OutOfFuel => fault(format!("the template takes more than {MAX_STEPS} steps"), None),
+        ErrorKind::InvalidOperation if detail == bounds::TOO_LARGE => {
+            let message =
+                format!("it makes a value of more than {} MiB, or too many large ones", bounds::MAX_VALUE >> 20);
+            TemplateFault { line, word: None, message, help: None }
+        }
+        ErrorKind::OutOfFuel => fault("the template takes too many steps".to_owned(), None),
         ErrorKind::TemplateNotFound => fault("a template cannot include another".to_owned(), None),
         kind => {
             let detail = text::shorten(detail, 160);
@@ -390,11 +427,95 @@ mod tests {
             ("{% include 'x' %}", "line 1: a template cannot include another"),
             (
                 "{% for i in range(100000) %}{% for j in range(10000) %}.{% endfor %}{% endfor %}",
-                "line 1: the template takes more than 1000000 steps",
+                "line 1: the template takes too many steps",
             ),
             ("{{ 'x' * 20000000 }}", "the text is longer than 16777216 bytes"),
         ] {
             assert_eq!(render(source), Err(message.to_owned()), "{source}");
+        }
+    }
+
+    #[test]
+    fn no_template_takes_the_memory() {
+        let rounds = |before: &str, round: &str| {
+            format!(
+                "{{% set ns = namespace(s={before}) %}}{{% for i in range(60) %}}{round}{{% endfor %}}{{{{ ns.s | length }}}}"
+            )
+        };
+        let set = |value: &str| rounds("body", &format!("{{% set ns.s = {value} %}}"));
+        let chain = ["body ~ body"; 20].map(|pair| format!("({pair})")).join(" ~ ");
+        for source in [
+            set("ns.s ~ ns.s"),
+            set("ns.s + ns.s"),
+            set("'x' ~ ns.s + ns.s"),
+            set("ns.s * 2"),
+            set("ns.s | replace('a', 'aa')"),
+            set("[ns.s, ns.s] | join"),
+            set("'%s%s' | format(ns.s, ns.s)"),
+            set("[ns.s, ns.s]"),
+            set("{'a': ns.s, 'b': ns.s}"),
+            set("ns.s | tojson | tojson | tojson"),
+            set("[ns.s] + [ns.s]"),
+            set("(ns.s, ns.s)"),
+            rounds("body", "{% set x %}{{ ns.s }}{{ ns.s }}{% endset %}{% set ns.s = x %}"),
+            rounds("body", "{% macro m() %}{{ ns.s }}{{ ns.s }}{% endmacro %}{% set ns.s = m() %}"),
+            rounds(
+                "body",
+                "{% set x %}{% filter replace('a', 'aa') %}{{ ns.s }}{% endfilter %}{% endset %}{% set ns.s = x %}",
+            ),
+            "{{ 'a\nb' | indent(2000000000) | length }}".to_owned(),
+            "{{ body | indent(width=2000000000) | length }}".to_owned(),
+            "{{ [1] | slice(1000000000) | list | length }}".to_owned(),
+            "{{ [1] | batch(1000000000, 0) | list | length }}".to_owned(),
+            "{{ '%1000000000s' | format(body) | length }}".to_owned(),
+            "{{ '%.1000000000f' | format(1.5) | length }}".to_owned(),
+            "{{ ('x' * 9999999) | replace('x', 'y' * 9999999) | length }}".to_owned(),
+            "{{ range(100000) | join('x' * 9999999) | length }}".to_owned(),
+        ] {
+            let fault = render(&source).expect_err(&source);
+            assert!(
+                fault.contains("16 MiB") || fault.contains("too large") || fault.contains("text is longer"),
+                "{source}: {fault}"
+            );
+        }
+        assert_eq!(render(&format!("{{{{ ({chain}) | length }}}}")), Ok("440".to_owned()));
+        let deep =
+            "{% set ns = namespace(s=1) %}{% for i in range(100000) %}{% set ns.s = [ns.s] %}{% endfor %}{{ ns.s }}";
+        assert!(render(deep).unwrap_err().contains("16 MiB"));
+    }
+
+    #[test]
+    fn what_is_weighed_stays_what_it_is() {
+        for (source, text) in [
+            ("{{ 'a' ~ 1 + 2 ~ 'b' }}", "a12b"),
+            ("{{ 1 + 2 - 3 - -1 }}{{ 'a' ~ 2 * 3 ~ -1 }}", "1a6-1"),
+            ("{{ [1, 2] + [3] }}", "[1, 2, 3]"),
+            ("{{ {'a': [1 + 1]}.a[0] + 1 }}", "3"),
+            ("{% set x +%}a{% endset %}{{ x +}}", "a"),
+            ("{% set x = 'a' ~ 'b' -%} {{ x ~ x }}", "abab"),
+            ("{% macro m(a, b=['x'] + ['y']) -%}{{ a ~ b | join }}{%- endmacro %}{{ m('q') }}", "qxy"),
+            ("{% macro m() %}{{ caller('a' ~ 'b') }}{% endmacro %}{% call(x) m() %}{{ x }}{% endcall %}", "ab"),
+            ("{% for a, b in [[1, 2]] + [[3, 4]] %}{{ a ~ b }}{% endfor %}", "1234"),
+            ("{% filter replace('a' ~ 'b', 'c') %}xab{% endfilter %}", "xc"),
+            ("{{ 'yes' if 'a' ~ 'b' in ['ab'] else 'n' ~ 'o' }}", "yes"),
+            ("{{ 'a' ~ 'b' | upper }}{{ ('a' ~ 'b') | upper }}", "aBAB"),
+            ("{{ [1, 2][1] ~ 'x'[0] }}", "2x"),
+            ("{{ ['x'] | map('upper') | join(', ' ~ '.') }}", "X"),
+            ("{{ 1 +\n2 }}", "3"),
+            ("{{ 'a\nb' | indent(2) }}", "a\n  b"),
+            ("{{ '%5s|%-3d' | format('ab', 4) }}", "   ab|4  "),
+            ("{{ [1, 2, 3] | batch(2, 0) | list }}", "[[1, 2], [3, 0]]"),
+        ] {
+            let rendered = render(source);
+            // The library without us.
+            let mut plain = Environment::new();
+            plain.set_undefined_behavior(UndefinedBehavior::Strict);
+            assert_eq!(
+                plain.render_str(source, Value::UNDEFINED).map_err(|error| error.to_string()),
+                rendered.clone(),
+                "{source}"
+            );
+            assert_eq!(rendered.as_deref(), Ok(text), "{source}");
         }
     }
 

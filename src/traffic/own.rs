@@ -10,6 +10,7 @@ use crate::traffic::ledger::{Mark, Reason};
 use crate::traffic::read::Piece;
 use crate::traffic::time::Stamp;
 use crate::types::{Exchange, Fault, Place, Texts};
+use crate::util::given_file;
 
 /// The exchanges of a capture, one at a time, in the order of the file, which is that of arrival.
 pub struct Captured {
@@ -25,7 +26,7 @@ impl Captured {
     /// # Errors
     /// When it cannot be opened.
     pub fn open(path: &Path) -> io::Result<Captured> {
-        let reader = BufReader::with_capacity(256 << 10, std::fs::File::open(path)?);
+        let reader = BufReader::with_capacity(256 << 10, given_file::open(path)?);
         Ok(Captured { reader, path: path.to_owned(), line: Vec::new(), number: 0 })
     }
 

@@ -1,7 +1,6 @@
 //! Files of logs as rows: lines of JSON, JSON values in a list or one after the other, CSV, and GoReplay's blocks; plain
 //! or compressed. One row is in memory at a time, and none of more than [`MAX_ROW_BYTES`].
 
-use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use serde_json::Value;
 use crate::dataset::csv;
 use crate::dataset::lines::MAX_ROW_BYTES;
 use crate::traffic::ledger::Reason;
+use crate::util::given_file;
 
 /// How much of a file is looked at to see what it is, and how much is read at once.
 const CHUNK: usize = 256 << 10;
@@ -66,13 +66,7 @@ impl Opened {
     pub fn open(path: &Path) -> io::Result<Opened> {
         let plain: Box<dyn Read> = match path.to_str() {
             Some("-") => Box::new(io::stdin()),
-            _ => {
-                let file = File::open(path)?;
-                if file.metadata()?.is_dir() {
-                    return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder; name the files in it"));
-                }
-                Box::new(file)
-            }
+            _ => Box::new(given_file::open_stream(path)?),
         };
         Opened::new(plain, path)
     }

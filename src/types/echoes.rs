@@ -27,6 +27,8 @@ pub struct Echo {
     pub stop_word: Option<String>,
     /// Why counts of tokens are not believed.
     pub doubt: Option<String>,
+    /// Whether it held a key, which was taken out.
+    pub held_key: bool,
 }
 
 /// What the answers of a candidate say of who gave them: names, with the number of answers that give them.
@@ -48,13 +50,16 @@ pub struct Echoes {
     pub doubted: u64,
     /// Why not, of the first of the reasons in alphabetical order: it does not depend on which answer came first.
     pub doubt: Option<String>,
+    /// Answers that held a key, which was taken out.
+    pub held_key: u64,
 }
 
 impl Echoes {
     /// Adds what an answer says.
     pub fn add(&mut self, echo: Echo) {
-        let Echo { is_asked_by_name, model, is_other, fingerprint, tier, stop_word, doubt } = echo;
+        let Echo { is_asked_by_name, model, is_other, fingerprint, tier, stop_word, doubt, held_key } = echo;
         self.is_asked_by_name |= is_asked_by_name;
+        self.held_key += u64::from(held_key);
         if let (Some(model), Some(true)) = (&model, is_other) {
             self.other_models.insert(model.clone());
         }

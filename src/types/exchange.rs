@@ -339,6 +339,13 @@ pub struct Response {
     /// `None` where nobody says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<Decimal>,
+    /// Places in its texts where a key stood and was taken out. What such an answer is worth cannot be said.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub keys_replaced: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Response {

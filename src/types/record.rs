@@ -148,7 +148,7 @@ pub enum FailureKind {
     Program,
 }
 
-/// Why a request of a replay was not sent at its time.
+/// Why a request was not sent at its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unsent {
@@ -158,6 +158,8 @@ pub enum Unsent {
     Full,
     /// It could have cost more than is left to spend.
     Budget,
+    /// This machine could open no file or connection more for it.
+    Files,
 }
 
 impl Unsent {
@@ -167,6 +169,7 @@ impl Unsent {
             Unsent::Late => "too late",
             Unsent::Full => "too many in flight",
             Unsent::Budget => "no money left",
+            Unsent::Files => "this machine can open no more files",
         }
     }
 }

@@ -11,11 +11,14 @@ use crate::util::digest::Digest;
 pub enum Score {
     /// From 0.0 (wrong) to 1.0 (right).
     Value(f64),
-    /// The scorer could not judge (no target, say). It is counted, never taken as 0.
+    /// The scorer could not judge the row (no target, say). It is counted, never taken as 0.
     Unscored(String),
+    /// The answer itself keeps the scorer from judging. It counts like that of a failed task: it never helps.
+    Missing(String),
 }
 
-/// A score and what explains it. In files: `{"value": 1.0, "detail": …}` or `{"unscored": "why"}`.
+/// A score and what explains it. In files: `{"value": 1.0, "detail": …}`, `{"unscored": "why"}` or
+/// `{"missing": "why"}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct Mark {
@@ -36,6 +39,19 @@ impl Mark {
         Mark { score: Score::Unscored(reason.into()), detail: None }
     }
 
+    /// No mark, by the answer's own doing, and why.
+    pub fn missing(reason: impl Into<String>) -> Mark {
+        Mark { score: Score::Missing(reason.into()), detail: None }
+    }
+
+    /// The score's value; `None` when there is none.
+    pub fn value(&self) -> Option<f64> {
+        match self.score {
+            Score::Value(value) => Some(value),
+            Score::Unscored(_) | Score::Missing(_) => None,
+        }
+    }
+
     /// Adds what the scorer saw.
     #[must_use]
     pub fn detail(mut self, detail: Value) -> Mark {
@@ -51,16 +67,19 @@ struct Written {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unscored: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    missing: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     detail: Option<Value>,
 }
 
 impl From<Mark> for Written {
     fn from(mark: Mark) -> Written {
-        let (value, unscored) = match mark.score {
-            Score::Value(value) => (Some(value), None),
-            Score::Unscored(reason) => (None, Some(reason)),
+        let (value, unscored, missing) = match mark.score {
+            Score::Value(value) => (Some(value), None, None),
+            Score::Unscored(reason) => (None, Some(reason), None),
+            Score::Missing(reason) => (None, None, Some(reason)),
         };
-        Written { value, unscored, detail: mark.detail }
+        Written { value, unscored, missing, detail: mark.detail }
     }
 }
 
@@ -68,10 +87,11 @@ impl TryFrom<Written> for Mark {
     type Error = &'static str;
 
     fn try_from(written: Written) -> Result<Mark, Self::Error> {
-        let score = match (written.value, written.unscored) {
-            (Some(value), None) => Score::Value(value),
-            (None, Some(reason)) => Score::Unscored(reason),
-            _ => return Err("a mark has either `value` or `unscored`"),
+        let score = match (written.value, written.unscored, written.missing) {
+            (Some(value), None, None) => Score::Value(value),
+            (None, Some(reason), None) => Score::Unscored(reason),
+            (None, None, Some(reason)) => Score::Missing(reason),
+            _ => return Err("a mark has one of `value`, `unscored` and `missing`"),
         };
         Ok(Mark { score, detail: written.detail })
     }

@@ -1,4 +1,18 @@
-//! Base64 (RFC 4648), as logs and tokens have it.
+//! Base64 (RFC 4648), as logs, tokens and echoed keys have it.
+
+/// The letters of the standard alphabet, by value.
+const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Bytes in base64, by the standard alphabet, without padding.
+pub fn encode(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 4 / 3 + 3);
+    for group in bytes.chunks(3) {
+        let bits = group.iter().chain([&0, &0]).take(3).fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte));
+        let letters = (0..=group.len()).map(|place| char::from(LETTERS[bits >> (18 - 6 * place) & 63]));
+        text.extend(letters);
+    }
+    text
+}
 
 /// The bytes of a text in base64, by either alphabet, with or without padding. `None` for what is none.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
@@ -41,7 +55,9 @@ mod tests {
             ("Zm9vYmFy", "foobar"),
         ] {
             assert_eq!(decode(text).unwrap(), bytes.as_bytes(), "{text}");
+            assert_eq!(encode(bytes.as_bytes()), text.trim_end_matches('='), "{bytes}");
         }
+        assert_eq!(encode(&[0xfb, 0xff]), "+/8");
         assert_eq!(decode("-_8").unwrap(), [0xfb, 0xff]);
         assert_eq!((decode("Zm9v!"), decode("Z")), (None, None));
     }

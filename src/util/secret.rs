@@ -1,7 +1,13 @@
 //! Keys that cannot be printed by accident, and a filter that takes them out of foreign text.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+
+use crate::util::base64;
+use crate::util::escapes::Unescaped;
 
 /// A key. `Debug` does not show it and it cannot be serialised.
 #[derive(Clone, PartialEq, Eq)]
@@ -26,55 +32,64 @@ impl fmt::Debug for Secret {
 }
 
 /// What stands in a key's place.
-const MARK: &str = "[key]";
+pub const MARK: &str = "[key]";
 
 /// Characters of a key that was cut off (`sk-abc…`) from which it is taken out all the same.
 const LEAST_PART: usize = 6;
 
+/// Characters of a key below which it is left alone: it would blank out ordinary text.
+const LEAST_KEY: usize = 4;
+
+/// Characters of a key in hexadecimal or base64 below which ordinary text could hold it by chance.
+const LEAST_CODE: usize = 8;
+
+/// Escapes within escapes that are undone in a text.
+const LEVELS: usize = 4;
+
 /// Takes known keys out of texts that come from outside: services echo keys in error messages, and a model or a proxy
-/// may do so in an answer. What it finds is the key as it is, without blanks around it, and as it stands in JSON.
-#[derive(Debug, Clone, Default)]
+/// may do so in an answer. A key is found as it is (without blanks around it), in any case, in hexadecimal and in base64
+/// (alone or within a longer text, such as `user:key`), and in all of these also where some or all of it is escaped, as in
+/// JSON, in addresses and in HTML.
+#[derive(Clone, Default)]
 pub struct Redactor {
-    /// In every form, the longest first, so that a key which contains another goes as a whole.
-    all: Vec<Secret>,
+    /// The keys as they are, for those that were cut off.
+    keys: Vec<Secret>,
+    all: Search,
     /// Those that no answer holds by chance.
-    unmistakable: Vec<Secret>,
+    unmistakable: Search,
+}
+
+impl fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Redactor({} keys)", self.keys.len())
+    }
 }
 
 impl Redactor {
     /// A filter for these keys. Keys under 4 characters are left alone: they would blank out ordinary text.
     pub fn new(secrets: impl IntoIterator<Item = Secret>) -> Redactor {
-        let inner = |text: &str| {
-            let quoted = serde_json::to_string(text).unwrap_or_default();
-            quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()
-        };
-        let forms = |secret: Secret| {
-            let bare = secret.expose().trim();
-            let once = inner(bare);
-            // JSON within JSON, as in the arguments of a tool call; and some writers escape slashes, too.
-            let forms = [bare.to_owned(), inner(&once), once.replace('/', "\\/"), once];
-            forms.map(Secret::new)
-        };
-        let mut all: Vec<Secret> =
-            secrets.into_iter().flat_map(forms).filter(|secret| secret.expose().len() >= 4).collect();
-        all.sort_by(|a, b| b.expose().len().cmp(&a.expose().len()).then_with(|| a.expose().cmp(b.expose())));
-        all.dedup();
-        let unmistakable = all.iter().filter(|secret| !is_word(secret.expose())).cloned().collect();
-        Redactor { all, unmistakable }
+        let bare = secrets.into_iter().map(|secret| Secret::new(secret.expose().trim()));
+        let mut keys: Vec<Secret> = bare.filter(|secret| secret.expose().len() >= LEAST_KEY).collect();
+        keys.sort_by(|a, b| a.expose().cmp(b.expose()));
+        keys.dedup();
+        let all = Search::new(keys.iter().map(Secret::expose));
+        let unmistakable = Search::new(keys.iter().map(Secret::expose).filter(|key| !is_word(key)));
+        Redactor { keys, all, unmistakable }
     }
 
     /// Replaces every key in an answer by `[key]`, but for those that are ordinary words or numbers (`EMPTY`, `staging`,
-    /// `8080`), as variables for local servers and headers often are: it would change what is marked.
-    pub fn clean_answer(&self, text: &mut String) {
-        clean(&self.unmistakable, text);
+    /// `8080`), as variables for local servers and headers often are: it would change what is marked. Gives the number of
+    /// places that were replaced.
+    pub fn clean_answer(&self, text: &mut String) -> u64 {
+        self.unmistakable.replace(text)
     }
 
     /// Replaces every key in a message by `[key]`, and a part of a key that was left before or after a `…`, where somebody
     /// has shortened the message.
     pub fn clean_message(&self, text: &mut String) {
-        clean(&self.all, text);
+        self.all.replace(text);
         for (at, cut) in text.clone().match_indices('…').rev() {
-            let keys = || self.all.iter().map(Secret::expose);
+            let keys = || self.keys.iter().map(Secret::expose);
             let tail = &text[at + cut.len()..];
             if let Some(length) = longest(keys(), |key, at| (key.len() - at, tail.starts_with(&key[at..]))) {
                 text.replace_range(at + cut.len()..at + cut.len() + length, MARK);
@@ -87,12 +102,123 @@ impl Redactor {
     }
 }
 
-fn clean(secrets: &[Secret], text: &mut String) {
-    for secret in secrets {
-        if text.contains(secret.expose()) {
-            *text = text.replace(secret.expose(), MARK);
+/// Finds keys in all their spellings.
+#[derive(Clone, Default)]
+struct Search {
+    /// `None` when there is nothing to look for.
+    spellings: Option<AhoCorasick>,
+    /// Of each spelling, whether it is base64: then the letters around it belong to the same code.
+    is_base64: Vec<bool>,
+    /// Bytes of the shortest spelling; `None` when some spelling has white space in it.
+    least: Option<usize>,
+}
+
+impl Search {
+    fn new<'a>(keys: impl Iterator<Item = &'a str>) -> Search {
+        let mut spellings: Vec<(Vec<u8>, bool)> = keys.flat_map(spellings).collect();
+        spellings.sort_unstable();
+        spellings.dedup();
+        if spellings.is_empty() {
+            return Search::default();
+        }
+        let has_space = spellings.iter().any(|(text, _)| text.iter().any(u8::is_ascii_whitespace));
+        let least = spellings.iter().map(|(text, _)| text.len()).min().filter(|_| !has_space);
+        let (texts, is_base64): (Vec<Vec<u8>>, Vec<bool>) = spellings.into_iter().unzip();
+        let mut builder = AhoCorasick::builder();
+        // Case makes no difference, and the longest first, so that a key which contains another goes as a whole.
+        builder.ascii_case_insensitive(true).match_kind(MatchKind::LeftmostLongest).kind(Some(AhoCorasickKind::DFA));
+        let spellings = builder.build(&texts).expect("keys that an environment holds are few and short");
+        Search { spellings: Some(spellings), is_base64, least }
+    }
+
+    fn replace(&self, text: &mut String) -> u64 {
+        let places = self.places(text);
+        for place in places.iter().rev() {
+            text.replace_range(place.clone(), MARK);
+        }
+        places.len() as u64
+    }
+
+    /// Where keys stand, in order and apart from each other.
+    fn places(&self, text: &str) -> Vec<Range<usize>> {
+        let Some(spellings) = &self.spellings else { return Vec::new() };
+        // Most answers are short or prose. Escapes make a key only longer, and never bring white space into it.
+        if self.least.is_some_and(|least| !has_run(text.as_bytes(), least)) {
+            return Vec::new();
+        }
+        let mut found: Vec<Range<usize>> = self.matches(spellings, text.as_bytes()).collect();
+        let mut level = Unescaped::of(text);
+        for _ in 0..LEVELS {
+            let Some(plain) = level else { break };
+            found.extend(self.matches(spellings, &plain.bytes).map(|place| plain.in_source(&place)));
+            level = plain.again();
+        }
+        found.sort_unstable_by_key(|place| (place.start, place.end));
+        let mut apart: Vec<Range<usize>> = Vec::with_capacity(found.len());
+        for place in found {
+            match apart.last_mut() {
+                Some(last) if place.start < last.end => last.end = last.end.max(place.end),
+                _ => apart.push(place),
+            }
+        }
+        apart
+    }
+
+    fn matches<'a>(&'a self, spellings: &'a AhoCorasick, text: &'a [u8]) -> impl Iterator<Item = Range<usize>> + 'a {
+        spellings.find_iter(text).map(|found| {
+            let Range { start, end } = found.range();
+            if !self.is_base64[found.pattern().as_usize()] {
+                return start..end;
+            }
+            let is_letter = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(*byte);
+            let before = text[..start].iter().rev().take_while(is_letter).count();
+            let after = text[end..].iter().take_while(is_letter).count();
+            let padding = text[end + after..].iter().take(2).take_while(|byte| **byte == b'=').count();
+            start - before..end + after + padding
+        })
+    }
+}
+
+/// Whether so many bytes without white space stand together anywhere. It looks at few of those that do not.
+fn has_run(text: &[u8], length: usize) -> bool {
+    let mut start = 0;
+    while let Some(run) = text.get(start..start + length) {
+        match run.iter().rposition(u8::is_ascii_whitespace) {
+            Some(space) => start += space + 1,
+            None => return true,
         }
     }
+    false
+}
+
+/// How a key may be written, and whether that is base64. Escapes are not among it: they are undone in the text, and so
+/// here in the key, too.
+fn spellings(key: &str) -> Vec<(Vec<u8>, bool)> {
+    let mut plain = vec![key.as_bytes().to_vec()];
+    let mut level = Unescaped::of(key);
+    for _ in 0..LEVELS {
+        let Some(found) = level else { break };
+        plain.push(found.bytes.clone());
+        level = found.again();
+    }
+    // The search knows the cases of ASCII.
+    plain.extend([key.to_lowercase(), key.to_uppercase()].map(String::into_bytes));
+    let mut all = Vec::new();
+    for key in plain.into_iter().filter(|key| key.len() >= LEAST_KEY) {
+        let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut codes = vec![(hex.into_bytes(), false)];
+        for before in 0..3 {
+            // With one or two bytes before it, a key is written in other letters; those that it shares with its
+            // neighbours are left out.
+            let code = base64::encode(&[&[0; 2][..before], &key].concat());
+            let code = &code[(before * 8).div_ceil(6)..(before + key.len()) * 8 / 6];
+            codes.push((code.as_bytes().to_vec(), true));
+            codes.push((code.replace('+', "-").replace('/', "_").into_bytes(), true));
+        }
+        all.extend(codes.into_iter().filter(|(code, _)| code.len() >= LEAST_CODE));
+        all.push((key, false));
+    }
+    all
 }
 
 /// Whether this is an ordinary word or number.
@@ -142,8 +268,32 @@ mod tests {
         let redactor = Redactor::new([Secret::new("ab/cd\"ef")]);
         for written in [r#"ab/cd"ef"#, r#"ab/cd\"ef"#, r#"ab\/cd\"ef"#, r#"ab/cd\\\"ef"#] {
             let mut text = format!("<{written}>");
-            redactor.clean_answer(&mut text);
+            assert_eq!(redactor.clean_answer(&mut text), 1);
             assert_eq!(text, "<[key]>", "{written}");
         }
+    }
+
+    #[test]
+    fn other_spellings_are_found_and_counted_and_nothing_beside_them_goes() {
+        let redactor =
+            Redactor::new([Secret::new("Ab+/c=d%2Be_Ü9"), Secret::new("sk-test-123456"), Secret::new("hush")]);
+        for (written, clean, count) in [
+            ("a SK-TEST-123456 b Sk-Test-123456", "a [key] b [key]", 2),
+            ("ab+/C=d%2be_ü9", "[key]", 1),
+            ("Ab+/c=d+e_Ü9", "[key]", 1),
+            (r"<Ab\u002b/c=d%2Be_\u00dc9>", "<[key]>", 1),
+            ("Ab%2B%2Fc%3Dd%252Be_%C3%9C9&x=1", "[key]&x=1", 1),
+            ("&#65;b&#43;&sol;c&equals;d%2Be_&#xDC;9", "[key]", 1),
+            ("736B2d746573742d313233343536", "[key]", 1),
+            ("Basic dXNlcjpzay10ZXN0LTEyMzQ1Ng== realm", "Basic [key] realm", 1),
+            ("token=bWU6c2stdGVzdC0xMjM0NTY=.", "token=[key].", 1),
+            // `hush` is a word, and in base64 or hexadecimal too short to be told from others.
+            ("hush aHVzaA== 68757368", "hush aHVzaA== 68757368", 0),
+            ("sk-test-12345 100% & \\frac", "sk-test-12345 100% & \\frac", 0),
+        ] {
+            let mut text = written.to_owned();
+            assert_eq!((redactor.clean_answer(&mut text), text.as_str()), (count, clean), "{written}");
+        }
+        assert_eq!(format!("{redactor:?}"), "Redactor(3 keys)");
     }
 }

@@ -258,7 +258,7 @@ fn schemas_that_are_none() {
     with_schema()
         .file("s.json", r##"{"$ref": "#/$defs/none"}"##)
         .refused(&["`s.json`: not a usable JSON Schema", "/$defs/none"]);
-    with_schema().and("s.json", "'.'").refused(&["is a directory", ":10:19"]);
+    with_schema().and("s.json", "'.'").refused(&["it is a folder", ":10:19"]);
 }
 
 #[test]

@@ -312,7 +312,7 @@ fn a_program_answers_from_a_clean_environment() {
     assert_near(&metric(&report, 0, "input_tokens")["value"], 7.0);
     for line in folder.read("run/records.jsonl").lines() {
         let record: Value = serde_json::from_str(line).unwrap();
-        assert_eq!(record["answer"]["text"], "HOME LANG NAMED PATH TMPDIR ", "{record}");
+        assert_eq!(record["answer"]["text"], "EVALCTL_PROGRAM HOME LANG NAMED PATH TMPDIR ", "{record}");
     }
 }
 

@@ -20,7 +20,7 @@ const ONLY_IN: [(&str, &[&str]); 12] = [
     ("reqwest", &["src/provider/http.rs"]),
     ("rustls::", &["src/provider/http.rs"]),
     ("saphyr_parser", &["src/suite/parse.rs"]),
-    ("tokio::spawn", &["src/engine/"]),
+    ("tokio::spawn", &["src/engine/", "src/local/server.rs"]),
     ("JoinSet", &["src/engine/"]),
     ("axum::", &["src/local/server.rs"]),
     ("llguidance::", &["src/local/endings.rs", "src/local/grammar.rs"]),

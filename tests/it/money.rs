@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::server::{self, Model, Step};
-use crate::support::{Folder, tell, until, wait};
+use crate::support::{Folder, insist, tell, until, wait};
 
 const IN_FLIGHT: usize = 8;
 
@@ -132,23 +132,20 @@ fn hanging(folder: &Folder, model: &Model, more: &[&str]) -> Child {
 
 #[test]
 fn what_an_unfinished_session_may_have_sent_is_counted_and_said() {
-    for (signals, ended) in [(&["-KILL"][..], Value::Null), (&["-INT", "-INT"], json!("left"))] {
+    for (signal, ended) in [("-KILL", Value::Null), ("-INT", json!("left"))] {
         let model =
             Model::start(|asked| if asked.n < IN_FLIGHT { vec![Step::Hang] } else { server::answer(asked, "yes") });
         let folder = Folder::new();
         folder.write("data.jsonl", dataset(2 * ALLOWED));
         folder.write("suite.yaml", suite(&model.base_url()));
         let mut child = hanging(&folder, &model, &[]);
-        for signal in signals {
-            tell(&child, signal);
-        }
-        wait(&mut child, Duration::from_secs(60));
+        insist(&mut child, signal);
         let output = folder.run(&["run", "suite.yaml", "--out", "run", "--resume", "-q"]).expect(3);
         let note =
             "up to 8 requests were sent whose answers are not recorded; up to $0.08 that they may have cost counts";
         assert!(output.err.contains(note), "{}", output.err);
         assert!(folder.json("run/report.json")["notes"].to_string().contains(note));
-        assert_eq!(model.count(), ALLOWED, "{signals:?}");
+        assert_eq!(model.count(), ALLOWED, "{signal}");
         assert_eq!(folder.json("run/manifest.json")["sessions"][0]["ended"], ended);
         assert_eq!(folder.json("run/manifest.json")["sessions"][1]["ended"], "stopped");
     }

@@ -122,7 +122,7 @@ fn a_file_of_prices_is_checked_with_places() {
     ] {
         assert!(said.contains(part), "{part}\n{said}");
     }
-    for (file, part) in [("none.yaml", "no such file"), (".", "it is no file")] {
+    for (file, part) in [("none.yaml", "no such file"), (".", "it is a folder")] {
         let said = folder.run(&["prices", "--file", file]).expect(2).err;
         assert!(said.contains(part), "{said}");
     }

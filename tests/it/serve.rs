@@ -78,8 +78,9 @@ impl Served {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(240))).unwrap();
         let length = body.len();
-        let head =
-            format!("{method} {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        );
         stream.write_all(head.as_bytes()).unwrap();
         // A server that refuses early may not read all of it.
         let _ = stream.write_all(body.as_bytes());
@@ -505,4 +506,55 @@ fn what_cannot_be_served_is_said_at_once() {
     let path = weights::random(&folder, "noise", 64, 1);
     let output = folder.run(&["serve", path.to_str().unwrap(), "--port", &port]).expect(2);
     assert!(output.err.contains(&format!("could not listen at `127.0.0.1:{port}`")), "{}", output.err);
+}
+
+#[test]
+fn web_pages_are_kept_out() {
+    let server = Served::start(&["--allow-origin", "https://app.example", "--allow-host", "box.lan"]);
+    let send = |method: &str, host: &str, more: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        let body = r#"{"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}"#;
+        let length = body.len();
+        write!(
+            stream,
+            "{method} /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\n{more}content-type: text/plain\r\n\
+             connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        let text = String::from_utf8(bytes).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Reply { status, head: head.to_lowercase(), body: body.to_owned() }
+    };
+    for host in ["127.0.0.1", "localhost:1", "[::1]:8080", "box.lan"] {
+        send("POST", host, "").ok();
+    }
+    assert_eq!(send("POST", "evil.example", "").error(403)["code"], "host_not_allowed");
+    let foreign = "origin: http://evil.example\r\n";
+    assert_eq!(send("POST", "evil.example", foreign).error(403)["code"], "host_not_allowed");
+    assert_eq!(send("POST", "127.0.0.1", foreign).error(403)["code"], "origin_not_allowed");
+    assert_eq!(send("POST", "127.0.0.1", "host: evil.example\r\n").status / 100, 4);
+    assert_eq!(send("POST", "127.0.0.1", "origin: null\r\n").error(403)["code"], "origin_not_allowed");
+    let own = send("POST", "127.0.0.1", "origin: http://127.0.0.1\r\n");
+    assert!(!own.head.contains("access-control"), "{}", own.head);
+    own.ok();
+    let allowed = "origin: https://app.example\r\n";
+    let answer = send("POST", "127.0.0.1", allowed);
+    assert!(answer.head.contains("access-control-allow-origin: https://app.example\r\n"), "{}", answer.head);
+    answer.ok();
+    let asked =
+        format!("{allowed}access-control-request-method: POST\r\naccess-control-request-headers: x-stainless-os\r\n");
+    let preflight = send("OPTIONS", "127.0.0.1", &asked);
+    assert_eq!(preflight.status, 204);
+    assert!(preflight.head.contains("access-control-allow-headers: x-stainless-os"), "{}", preflight.head);
+}
+
+#[test]
+fn a_prompt_that_cannot_fit_is_not_cut_into_tokens_first() {
+    let server = Served::start(&["--context", "128"]);
+    let error = server.post("/v1/completions", &json!({"prompt": "no room ".repeat(900_000)})).error(400);
+    assert_eq!(error["code"], "context_length_exceeded");
+    assert!(error["message"].as_str().unwrap().contains("at least"), "{error}");
 }

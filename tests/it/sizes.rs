@@ -96,7 +96,7 @@ fn passes(world: World, seed: u64) -> [bool; 2] {
                 held_usd: None,
                 outcome,
             };
-            builder.put(index, candidate, 0, Facts::of(&record, &marks, &terms));
+            assert!(builder.put(index, candidate, 0, Facts::of(&record, &marks, &terms)));
         }
     }
     let settings = Settings { confidence: 0.95, seed: 0, baseline: Some(0), compared: vec![] };

@@ -153,7 +153,7 @@ fn summary(run: &Run, repeats: usize) -> evalctl::types::Summary {
                 Task::Refused => vec![Mark::binary(false), Mark::binary(false)],
                 Task::Failed(_) | Task::Dropped => vec![],
             };
-            builder.put(sample, candidate, repeat, Facts::of(&record, &marks, &terms[candidate]));
+            assert!(builder.put(sample, candidate, repeat, Facts::of(&record, &marks, &terms[candidate])));
         }
     }
     let compared = ["right", "grade", "failure_rate", "latency_ms.mean", "cost_usd"].map(str::to_owned).to_vec();

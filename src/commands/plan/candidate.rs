@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::commands::cases::Ask;
+use crate::commands::own_program;
 use crate::commands::plan::joins::Join;
 use crate::commands::plan::{Asked, Asking, Draft, Pace, Planned, Work};
 use crate::commands::weights::Weights;
@@ -18,7 +19,6 @@ use crate::suite::spec::{CandidateSpec, PacingSpec, ProviderSpec, Structured};
 use crate::suite::{self, Filter, Step, Suite, Template, at};
 use crate::types::{Params, Pricing, Row};
 use crate::util::digest::Hasher;
-use crate::util::secret::Secret;
 use crate::util::text;
 
 /// Time that one attempt may take when the suite does not say.
@@ -205,7 +205,7 @@ impl Work<'_> {
             match (self.environment)(name) {
                 Some(value) => {
                     if command.env.iter().any(|wanted| wanted == name) {
-                        self.secrets.push(Secret::new(value.as_str()));
+                        self.secrets.extend(suite::keys_of(name, &value));
                     }
                     environment.insert(name.to_owned(), value);
                 }
@@ -215,7 +215,7 @@ impl Work<'_> {
                 None => {}
             }
         }
-        match Command::new(command, &self.source.folder, environment) {
+        match Command::new(command, &self.source.folder, environment, own_program()) {
             Ok(provider) => Some(Arc::new(provider)),
             Err(message) => {
                 self.fault(path, message);

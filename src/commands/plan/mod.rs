@@ -24,6 +24,7 @@ use crate::commands::plan::joins::Join;
 use crate::commands::plan::rows::{Golden, Reading};
 use crate::commands::plan::trial::Trial;
 use crate::commands::pricing;
+use crate::commands::reach::PROXIES;
 use crate::commands::services::Endpoint;
 use crate::commands::weights::Weights;
 use crate::dataset::{Dataset, Selection};
@@ -273,7 +274,10 @@ pub fn prepare(source: &Source, options: &Options, environment: Environment<'_>)
         }),
     };
     let probes = options.probes.as_deref().unwrap_or(&stored);
-    let (schemas, secrets) = (HashMap::new(), Vec::new());
+    // A proxy sees its own credentials and may echo them.
+    let proxies = PROXIES.iter().filter_map(|name| environment(name));
+    let secrets = proxies.flat_map(|address| suite::credentials_of(&address)).collect();
+    let schemas = HashMap::new();
     let mut work = Work { source, document: &document, faults, environment, probes, schemas, secrets };
     let prices = work.prices(&suite, options.is_priced);
     // Positions count candidates as they stand in the file, so the choice comes after whatever names them.
@@ -370,7 +374,7 @@ pub(super) struct Work<'a> {
     pub(super) environment: Environment<'a>,
     pub(super) probes: &'a [Probe],
     schemas: HashMap<String, Option<Value>>,
-    /// Keys, and the values of variables that go into headers and to programs.
+    /// Keys: those of services and proxies, and what of headers and of the variables of programs is one.
     pub(super) secrets: Vec<Secret>,
 }
 

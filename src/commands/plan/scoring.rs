@@ -9,7 +9,10 @@ use crate::scorer::{self, Scorer};
 use crate::suite::spec::ScorerSpec;
 use crate::suite::{Step, Suite, at};
 use crate::types::{Fault, Place};
-use crate::util::text;
+use crate::util::{given_file, text};
+
+/// The largest file of a JSON Schema.
+const MAX_SCHEMA: u64 = 16 << 20;
 
 impl Work<'_> {
     /// Reads a JSON Schema file; `None` when a fault was found. Read once, however often it is named.
@@ -18,7 +21,7 @@ impl Work<'_> {
             return known.clone();
         }
         let file = self.path(written);
-        let value = match std::fs::read(&file) {
+        let value = match given_file::read(&file, MAX_SCHEMA) {
             Err(error) => {
                 self.fault(path, format!("could not read the schema `{written}`: {}", text::of_system(&error)));
                 None

@@ -99,7 +99,7 @@ impl<'a> Trial<'a> {
                     let label = mark.detail.as_ref().and_then(|detail| detail.get("expected")?.as_str());
                     tried.label(label.unwrap_or_default(), target);
                 }
-                Score::Value(_) => {}
+                Score::Value(_) | Score::Missing(_) => {}
             }
         }
     }

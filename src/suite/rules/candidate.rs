@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::suite::at;
+use crate::suite::keys::is_secret_header;
 use crate::suite::mask;
 use crate::suite::node::Step;
 use crate::suite::rules::{Rules, is_variable, shown};
@@ -316,14 +317,6 @@ fn literal(value: &str) -> Result<String, &'static str> {
     }
     literal.push_str(rest);
     Ok(literal)
-}
-
-/// Whether a header of this name (in lower case) carries a secret.
-fn is_secret_header(name: &str) -> bool {
-    ["authorization", "api-key", "apikey", "api_key", "secret", "password", "cookie"]
-        .iter()
-        .any(|part| name.contains(part))
-        || name.ends_with("token")
 }
 
 /// A token of RFC 7230, section 3.2.6.

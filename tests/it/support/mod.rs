@@ -125,6 +125,16 @@ pub fn tell(child: &Child, signal: &str) {
     assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
 }
 
+/// Sends a child a signal until it has ended. Two that come close together may count as one.
+#[track_caller]
+pub fn insist(child: &mut Child, signal: &str) {
+    until("the program's end", || {
+        tell(child, signal);
+        std::thread::sleep(Duration::from_millis(20));
+        child.try_wait().unwrap().is_some()
+    });
+}
+
 /// Waits for a child; kills it and fails when it takes too long.
 #[track_caller]
 pub fn wait(child: &mut Child, patience: Duration) -> std::process::ExitStatus {
