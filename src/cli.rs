@@ -315,7 +315,7 @@ pub struct ServeArgs {
     /// be repeated
     #[arg(long, value_name = "NAME")]
     pub allow_host: Vec<String>,
-    /// An origin, such as https://app.example, whose pages may ask; may be repeated. Those of others are refused
+    /// An origin, such as `https://app.example`, whose pages may ask; may be repeated. Those of others are refused
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     pub allow_origin: Vec<String>,
     /// Port to listen at; 0 for any free one

@@ -8,7 +8,7 @@ use crate::commands::exit::CommandError;
 use crate::commands::{World, print};
 use crate::report;
 use crate::store::StoreError;
-use crate::traffic::ledger::Ledger;
+use crate::traffic::ledger::{Ledger, Reason};
 use crate::traffic::redact::{self, Custom, Redactor};
 use crate::traffic::time::Zone;
 use crate::traffic::{self, Import, ImportError, Kind, Sample, Stratum};
@@ -37,7 +37,9 @@ pub fn import(args: &ImportArgs, world: &mut World<'_>) -> Result<u8, CommandErr
             crate::util::atomic::write(&beside, |out| out.write_all(json.as_bytes()))
                 .map_err(|source| StoreError::Io { doing: "write", path: beside.clone(), source })?;
             let shown = if args.json { json } else { as_text(&ledger, Some(&args.out)) };
-            print(world, shown.as_bytes())
+            print(world, shown.as_bytes())?;
+            // What is damaged is less than what was asked for.
+            Ok(if ledger.not_kept.contains_key(&Reason::Damaged) { 3 } else { 0 })
         }
         Err(ImportError::Nothing(message, ledger)) => {
             let shown = if args.json { as_json(&ledger)? } else { as_text(&ledger, None) };

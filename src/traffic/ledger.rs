@@ -17,6 +17,8 @@ pub enum Reason {
     Broken,
     /// The file ends in the middle of it.
     CutOff,
+    /// The compressed file is damaged from there on; rows just before may be, too.
+    Damaged,
     /// It is not UTF-8.
     NotUtf8,
     /// It is longer than any row that is read.
@@ -85,6 +87,7 @@ impl Reason {
         match self {
             Reason::Broken => "not JSON, or broken CSV",
             Reason::CutOff => "the file ends in the middle of it",
+            Reason::Damaged => "the file is damaged from there on; rows before it may be wrong, too",
             Reason::NotUtf8 => "not UTF-8",
             Reason::TooLong => "longer than 64 MiB",
             Reason::OtherKind => "no row of this kind of log",

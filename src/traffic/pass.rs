@@ -142,7 +142,8 @@ pub fn import(import: &Import, redactor: &mut Redactor) -> Result<Ledger, Import
         }
         let Some((_, importer)) = importer.as_mut() else { continue };
         let (shown, kind_name) = (path.display().to_string(), kind.words().0.to_owned());
-        pass.ledger.files.push(LedgerFile { file: shown.clone(), kind: kind_name, rows: 0 });
+        let file = pass.redactor.name(&shown);
+        pass.ledger.files.push(LedgerFile { file, kind: kind_name, rows: 0 });
         pass.last_of_file = i64::MIN;
         let mut rows = opened.rows(form);
         let mut found = Vec::new();

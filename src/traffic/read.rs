@@ -214,7 +214,9 @@ impl Rows {
                 Ok(Some((number, bytes))) => Some((number, cutter.piece(bytes), None)),
                 Err(error) => {
                     self.has_ended = true;
-                    Some((cutter.number + 1, Piece::Bad(Reason::CutOff), Some(error.to_string())))
+                    let is_cut = error.kind() == io::ErrorKind::UnexpectedEof;
+                    let reason = if is_cut { Reason::CutOff } else { Reason::Damaged };
+                    Some((cutter.number + 1, Piece::Bad(reason), Some(error.to_string())))
                 }
             },
             Kind::Csv { records, path, header } => match csv_row(records, path, header) {
@@ -529,6 +531,16 @@ mod tests {
         let all: Vec<_> = std::iter::from_fn(|| rows_of_cut.next_row()).collect();
         assert!(all.len() > 100, "{}", all.len());
         assert_eq!(all[all.len() - 1].1, Piece::Bad(Reason::CutOff));
+        // A flipped bit is found by the checksum at the latest.
+        for at in [20, gzip.len() / 2, gzip.len() - 6] {
+            let mut flipped = gzip.clone();
+            flipped[at] ^= 4;
+            let opened = Opened::new(Box::new(Cursor::new(flipped)), Path::new("x")).unwrap();
+            let mut rows = opened.rows(Form::Lines);
+            let last = std::iter::from_fn(|| rows.next_row()).last().unwrap();
+            assert!(matches!(last.1, Piece::Bad(Reason::Damaged | Reason::CutOff)), "{at}: {last:?}");
+            assert!(at < gzip.len() - 6 || last.1 == Piece::Bad(Reason::Damaged), "{last:?}");
+        }
         let zstd = ruzstd::encoding::compress_to_vec(
             "{\"a\":1}\n".repeat(500).as_bytes(),
             ruzstd::encoding::CompressionLevel::Fastest,

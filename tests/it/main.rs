@@ -18,6 +18,7 @@ mod damage;
 mod dialects;
 mod edges;
 mod floors;
+mod fuzzed;
 mod gsm8k;
 mod hostile;
 mod http;

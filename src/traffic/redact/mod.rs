@@ -158,6 +158,13 @@ impl Redactor {
         self.pointers.iter().filter(|pointer| pointer.hits == 0).map(|pointer| pointer.text.as_str())
     }
 
+    /// The name of a file as it may be written down.
+    pub fn name(&mut self, name: &str) -> String {
+        let mut value = serde_json::json!({ "file": name });
+        self.exchange(&mut value, "", true);
+        value["file"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// Redacts an exchange in its JSON form; gives counts by rule. `conversation` decides which texts are the same.
     pub fn exchange(&mut self, value: &mut Value, conversation: &str, is_alone: bool) -> BTreeMap<String, u64> {
         let key = Digest::of(conversation.as_bytes()).low64();

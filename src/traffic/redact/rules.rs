@@ -50,12 +50,12 @@ pub const SECRETS: [&str; 12] = [
     "assigned_secret",
 ];
 /// Names of the rules for what tells who somebody is.
-pub const PERSONAL: [&str; 5] = ["email", "iban", "card", "ip", "phone"];
+pub const PERSONAL: [&str; 7] = ["email", "iban", "card", "ip", "phone", "national_id", "mac"];
 
 /// (name, pattern, check, needs, digits)
 type Row = (&'static str, &'static str, fn(&Candidate<'_>) -> Option<Range<usize>>, &'static [&'static str], usize);
 
-const ROWS: [Row; 35] = [
+const ROWS: [Row; 66] = [
     (
         "private_key",
         r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
@@ -63,38 +63,71 @@ const ROWS: [Row; 35] = [
         &["PRIVATE KEY"],
         0,
     ),
+    (
+        "private_key",
+        r"PuTTY-User-Key-File-[0-9][\s\S]*?(?:Private-(?:MAC|Hash):[ \t]*[0-9a-f]+|\z)",
+        whole,
+        &["PuTTY-User-Key-File-"],
+        0,
+    ),
+    // The body alone: PKCS 1, PKCS 8, SEC 1 and OpenSSH begin with these bytes.
+    (
+        "private_key",
+        r"(?-u:\b)(?:MII[A-Za-z0-9+/]{1,3}IBA[A-Za-z0-9+/]|MII[A-Za-z0-9+/]{1,3}ADAN|MHcCAQEE|MIGHAgEA|MC4CAQAw|b3BlbnNzaC1rZXkt)[A-Za-z0-9+/]{24,}(?:(?:\s|\\r|\\n)+[A-Za-z0-9+/]{16,})*(?:(?:\s|\\r|\\n)+[A-Za-z0-9+/]+)?={0,2}",
+        whole,
+        &["MII", "MHcCAQEE", "MIGHAgEA", "MC4CAQAw", "b3BlbnNzaC1rZXkt"],
+        0,
+    ),
     ("jwt", r"(?-u:\b)eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*)?", whole, &["eyJ"], 0),
-    ("api_key", r"(?-u:\b)(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}", mixed, &["sk-", "pk-", "rk-"], 1),
-    ("api_key", r"(?-u:\b)[srp]k_(?:live|test|prod)_[A-Za-z0-9]{10,}", whole, &["k_live_", "k_test_", "k_prod_"], 0),
+    // A key may stand in two lines.
+    (
+        "api_key",
+        r"(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}(?:(?:\r?\n|\\n)[A-Za-z0-9_-]{10,})?",
+        key_apart,
+        &["sk-", "pk-", "rk-"],
+        1,
+    ),
+    ("api_key", r"[srp]k_(?:live|test|prod)_[A-Za-z0-9]{10,}", apart, &["k_live_", "k_test_", "k_prod_"], 0),
     (
         "aws_key",
-        r"(?-u:\b)(?:AKIA|ASIA|ABIA|ACCA|AIDA|AROA)[A-Z0-9]{16}(?-u:\b)",
-        whole,
+        r"(?:AKIA|ASIA|ABIA|ACCA|AIDA|AROA)[A-Z0-9]{16}(?-u:\b)",
+        apart,
         &["AKIA", "ASIA", "ABIA", "ACCA", "AIDA", "AROA"],
         0,
     ),
-    ("google_key", r"(?-u:\b)AIza[A-Za-z0-9_-]{30,}", whole, &["AIza"], 0),
-    ("google_key", r"(?-u:\b)(?:ya29\.|GOCSPX-)[A-Za-z0-9_-]{16,}", whole, &["ya29.", "GOCSPX-"], 0),
+    ("google_key", r"AIza[A-Za-z0-9_-]{30,}", apart, &["AIza"], 0),
+    ("google_key", r"(?:ya29\.|GOCSPX-)[A-Za-z0-9_-]{16,}", apart, &["ya29.", "GOCSPX-"], 0),
     (
         "github_token",
-        r"(?-u:\b)(?:gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,})",
-        whole,
+        r"(?:gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,})",
+        apart,
         &["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"],
         0,
     ),
-    ("slack_token", r"(?-u:\b)(?:xox[a-z]|xapp|xwfp)-[A-Za-z0-9-]{10,}", whole, &["xox", "xapp-", "xwfp-"], 0),
+    ("slack_token", r"(?:xox[a-z]|xapp|xwfp)-[A-Za-z0-9-]{10,}", apart, &["xox", "xapp-", "xwfp-"], 0),
     (
         "service_token",
-        r"(?-u:\b)(?:hf_|gsk_|xai-|pplx-|r8_|glpat-|npm_|pypi-|dop_v1_|shpat_|nvapi-|tgp_v1_|fw_|lsv2_(?:pt|sk)_|phc_|rpa_|whsec_|hvs\.)[A-Za-z0-9_-]{16,}",
-        mixed,
+        r"(?:hf_|gsk_|xai-|pplx-|r8_|glpat-|gldt-|npm_|pypi-|dop_v1_|shp(?:at|ss|ca|pa)_|nvapi-|tgp_v1_|fw_|lsv2_(?:pt|sk)_|phc_|rpa_|whsec_|hvs\.|lin_api_|ntn_|secret_|figd_|ATATT|NRAK-|EAAA|sq0[a-z]{3}-)[A-Za-z0-9_-]{16,}",
+        key_apart,
         &[
-            "hf_", "gsk_", "xai-", "pplx-", "r8_", "glpat-", "npm_", "pypi-", "dop_v1_", "shpat_", "nvapi-", "tgp_v1_",
-            "fw_", "lsv2_", "phc_", "rpa_", "whsec_", "hvs.",
+            "lin_api_", "ntn_", "secret_", "figd_", "ATATT", "NRAK-", "EAAA", "sq0", "gldt-", "shpss_", "shpca_",
+            "shppa_", "hf_", "gsk_", "xai-", "pplx-", "r8_", "glpat-", "npm_", "pypi-", "dop_v1_", "shpat_", "nvapi-",
+            "tgp_v1_", "fw_", "lsv2_", "phc_", "rpa_", "whsec_", "hvs.",
         ],
         0,
     ),
     ("service_token", r"(?-u:\b)[0-9]{8,10}:[A-Za-z0-9_-]{35}(?-u:\b)", mixed, &[":"], 9),
-    ("service_token", r"(?-u:\b)dapi[0-9a-f]{32}", whole, &["dapi"], 0),
+    ("service_token", r"dapi[0-9a-f]{32}", apart, &["dapi"], 0),
+    ("service_token", r"(?-u:\b)key-[0-9a-f]{32}(?-u:\b)", whole, &["key-"], 1),
+    ("service_token", r"AGE-SECRET-KEY-1[A-Z0-9]{40,}", whole, &["AGE-SECRET-KEY-1"], 0),
+    (
+        "service_token",
+        r"(?-u:\b)[MNO][A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,45}(?-u:\b)",
+        mixed,
+        &["."],
+        1,
+    ),
+    ("service_token", r"discord(?:app)?\.com/api/webhooks/([0-9]+/[A-Za-z0-9_-]{20,})", whole, &["/api/webhooks/"], 1),
     ("slack_token", r"hooks\.slack\.com/services/([A-Za-z0-9/]{20,})", whole, &["hooks.slack.com"], 0),
     ("service_token", r"(?-u:\b)SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}", whole, &["SG."], 0),
     ("service_token", r"(?-u:\b)(?:AC|SK)[0-9a-f]{32}(?-u:\b)", whole, &[], 1),
@@ -113,6 +146,15 @@ const ROWS: [Row; 35] = [
         &["uthorization", "UTHORIZATION"],
         0,
     ),
+    (
+        "bearer",
+        r#"(?i)authorization["']?\s*[:=]\s*["']?(?:digest|hmac[a-z0-9-]*|ntlm|negotiate|aws4-hmac-sha256|apikey|sso-key)\s+((?:[^\r\n"']|"[^"\r\n]*"){8,600})"#,
+        not_placeholder,
+        &["uthorization", "UTHORIZATION"],
+        0,
+    ),
+    ("bearer", r"(?-u:\b)[Ss]ignature=([0-9a-f]{64})", whole, &["ignature="], 1),
+    ("bearer", r#""auth"\s*:\s*"([A-Za-z0-9+/]{8,}={0,2})""#, basic, &["\"auth\""], 0),
     ("bearer", r"(?i)(?-u:\b)basic\s+([A-Za-z0-9+/_-]{6,}=*)", basic, &["asic", "ASIC"], 0),
     (
         "query_key",
@@ -173,6 +215,117 @@ const ROWS: [Row; 35] = [
         &["ookie", "OOKIE"],
         0,
     ),
+    // A call with a header or a field by name, and pairs of a name and a value.
+    (
+        "assigned_secret",
+        r#"(?i)\(\s*["'][a-z0-9_-]*(?:api[-_]?key|subscription-key|auth[-_]token|secret|password)[a-z0-9_-]*["']\s*,\s*["']([^"'\n]{6,})["']\s*\)"#,
+        mixed,
+        &["\",", "',"],
+        1,
+    ),
+    (
+        "assigned_secret",
+        r#"(?i)\[\s*["'][a-z0-9_-]*(?:key|token|secret|password)["']\s*\]\s*=\s*["']([^"'\n]{6,})["']"#,
+        password,
+        &["\"]", "']"],
+        0,
+    ),
+    (
+        "assigned_secret",
+        r#"(?i)["'](?:name|key)["']\s*:\s*["'][a-z0-9_.-]*(?:key|secret|token|password|passwd)[a-z0-9_.-]*["']\s*,\s*["']value["']\s*:\s*["']([^"'\n]{4,})["']"#,
+        password,
+        &["\"value\"", "'value'"],
+        0,
+    ),
+    (
+        "assigned_secret",
+        r#"(?i)(?:key|name)="[a-z0-9_.:-]*(?:key|secret|token|password|passwd)[a-z0-9_.:-]*"\s+value="([^"\n]{4,})""#,
+        password,
+        &["value="],
+        0,
+    ),
+    (
+        "assigned_secret",
+        r#"(?i)ocp-apim-subscription-key["']?\s*[:=]\s*["']?([A-Za-z0-9]{16,})"#,
+        whole,
+        &["ubscription-", "UBSCRIPTION-"],
+        0,
+    ),
+    // Letters alone, as in a file of variables.
+    (
+        "assigned_secret",
+        r#"(?-u:\b)[A-Z][A-Z0-9_]*(?:_KEY|SECRET|TOKEN|PASSWORD|_PASS)=["']?([A-Za-z]{16,})(?-u:\b)"#,
+        letters,
+        &["="],
+        0,
+    ),
+    (
+        "assigned_secret",
+        r"(?i)(?-u:\b)(?:mysql|mysqldump|mysqladmin|mariadb)(?-u:\b)[^\n|;&]{0,200}?\s-p([^\s'\x22-]{4,})",
+        password,
+        &["mysql", "mariadb"],
+        0,
+    ),
+    ("assigned_secret", r#"sshpass\s+-p\s*["']?([^\s"']{4,})"#, password, &["sshpass"], 0),
+    ("assigned_secret", r"(?i)(?-u:\b)login\s+\S+\s+password\s+([^\s]{4,})", password, &["login", "LOGIN"], 0),
+    (
+        "assigned_secret",
+        r#"(?-u:\b)_(?:auth|authToken|password)\s*=\s*["']?([A-Za-z0-9+/=_-]{8,})"#,
+        password,
+        &["_auth", "_password"],
+        0,
+    ),
+    (
+        "assigned_secret",
+        r"(?i)(?-u:\b)(?:jsessionid|phpsessid|session_?id|connect\.sid)=([A-Za-z0-9%._-]{16,})",
+        mixed,
+        &["="],
+        1,
+    ),
+    // Passwords in other words, and other languages.
+    (
+        "assigned_secret",
+        r#"(?i)(?:(?-u:\b)pass|passwor[dt]|kennwort|mot de passe|contrase(?:ñ|n)a|senha|wachtwoord|parola|пароль|密码|密碼|パスワード|비밀번호)\s*(?:[:=：]|(?:lautet|est|es|é|is|ist|это|是|は)\s*:?)\s*["'«„“]?([^\s"'`<>«»“”,，。]{6,})"#,
+        mixed,
+        &[
+            "ass",
+            "ASS",
+            "ennwort",
+            "contrase",
+            "Contrase",
+            "enha",
+            "achtwoord",
+            "arola",
+            "ароль",
+            "密码",
+            "密碼",
+            "パスワード",
+            "비밀번호",
+        ],
+        1,
+    ),
+    // The sign in other spellings, with something unseen within, or at the end of a line.
+    (
+        "email",
+        r"(?i)[\p{L}\p{N}_%+][\p{L}\p{N}._%+'-]*(?:&#0*64;|&#x0*40;|&commat;|＠|=40|\\x40|@(?:=?\r?\n[ \t]*))(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]*[\p{L}\p{N}])?\.)+\p{L}{2,}",
+        whole,
+        &["&#", "&commat;", "＠", "=40", "\\x40", "@\n", "@\r", "@="],
+        0,
+    ),
+    (
+        "email",
+        r"[\p{L}\p{N}_%+](?:[\p{L}\p{N}._%+'\x{AD}\x{200B}-\x{200D}\x{2060}\x{FEFF}-]*)[\x{AD}\x{200B}-\x{200D}\x{2060}\x{FEFF}]*@[\x{AD}\x{200B}-\x{200D}\x{2060}\x{FEFF}]*(?:[\p{L}\p{N}\x{AD}\x{200B}-\x{200D}\x{2060}\x{FEFF}-]+\.[\x{AD}\x{200B}-\x{200D}\x{2060}\x{FEFF}]*)+\p{L}{2,}",
+        whole,
+        &["\u{AD}", "\u{200B}", "\u{200C}", "\u{200D}", "\u{2060}", "\u{FEFF}"],
+        0,
+    ),
+    (
+        "email",
+        r"(?i)(?-u:\b)[a-z0-9._%+-]+\s+at\s+[a-z0-9-]+(?:\s+dot\s+[a-z0-9-]+)*\s+dot\s+(?:com|org|net|edu|gov|info|io|co|ai|app|dev|me|eu|us|uk|de|fr|es|it|nl|be|ch|at|pl|se|ca|au|jp|cn|in|br|ru|example)(?-u:\b)",
+        whole,
+        &[" dot ", " DOT ", " Dot "],
+        0,
+    ),
     (
         "email",
         r"[\p{L}\p{N}_%+](?:[\p{L}\p{N}._%+'-]*)@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]*[\p{L}\p{N}])?\.)+(?:xn--[A-Za-z0-9-]+|\p{L}{2,})",
@@ -198,7 +351,10 @@ const ROWS: [Row; 35] = [
         10,
     ),
     ("card", r"[0-9](?:[ \x{A0}.-]?[0-9]){12,40}", card, &[], 13),
+    ("card", r"[0-9]{4}(?:(?:[_/]|\r?\n| {2})[0-9]{4}){3}", card, &[], 16),
     ("ip", r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}", ipv4, &["."], 4),
+    ("ip", r"(?:[0-9]{1,3}(?:\[\.\]|\(\.\)|\[dot\])){3}[0-9]{1,3}", octets, &["[.]", "(.)", "[dot]"], 4),
+    ("ip", r"(?-u:\b)(?:ec2|ip)-[0-9]{1,3}(?:-[0-9]{1,3}){3}(?-u:\b)", octets, &["ec2-", "ip-"], 4),
     ("ip", r"[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}", ipv6, &[":"], 1),
     (
         "phone",
@@ -207,6 +363,17 @@ const ROWS: [Row; 35] = [
         &[],
         8,
     ),
+    // Without blanks only where a word says what it is, and as British mobile numbers.
+    (
+        "phone",
+        r"(?i)(?-u:\b)(?:phone|mobile|cell|call|tel|telephone|whatsapp|fax|sms|handy|text me)(?-u:\b)[^\n0-9+]{0,24}([2-9][0-9]{9})(?-u:\b)",
+        phone,
+        &[],
+        10,
+    ),
+    ("phone", r"(?-u:\b)07[0-9]{9}(?-u:\b)", phone, &["07"], 11),
+    ("national_id", r"(?-u:\b)[0-9]{3}-[0-9]{2}-[0-9]{4}(?-u:\b)", social_security, &["-"], 9),
+    ("mac", r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}|(?:[0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}", mac, &[":", "-"], 0),
 ];
 
 /// The rules of these names, in the order in which they must be applied.
@@ -237,7 +404,19 @@ fn password(candidate: &Candidate<'_>) -> Option<Range<usize>> {
     let found = candidate.found.trim_end_matches(['.', '!', '?', ',', ';', ':', '*', ')', ']', '}', '|']);
     let is_open =
         !found.starts_with(['[', '$', '*', '-', '%']) && !KINDS.contains(&found.to_ascii_lowercase().as_str());
-    (is_open && found.len() >= 4).then_some(0..found.len())
+    (is_open && found.len() >= 4 && !is_code(found)).then_some(0..found.len())
+}
+
+/// Whether this is how a program gets a value: a call, or a field of something.
+fn is_code(text: &str) -> bool {
+    let name = text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '.'))).unwrap_or(text.len());
+    let (path, rest) = text.split_at(name);
+    let is_word = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphabetic() || c == '_');
+    if rest.starts_with('(') {
+        let is_name = path.split('.').all(|part| part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'));
+        return is_name && (path.contains(['.', '_']) || rest.starts_with("()"));
+    }
+    rest.is_empty() && path.contains('.') && path.split('.').all(is_word)
 }
 
 /// Keys have letters and digits; words behind `token:` have letters only.
@@ -245,6 +424,54 @@ fn mixed(candidate: &Candidate<'_>) -> Option<Range<usize>> {
     let found = candidate.found.trim_end_matches(['.', '!', '?']);
     let is_key = found.chars().any(|c| c.is_ascii_digit()) && found.chars().any(char::is_alphabetic);
     (is_key && !found.starts_with('[') && found.len() >= 6).then_some(0..found.len())
+}
+
+/// Takes what does not go on a word: keys with a beginning of their own may stand behind any sign.
+fn apart(candidate: &Candidate<'_>) -> Option<Range<usize>> {
+    let is_glued = candidate.before.is_some_and(char::is_alphanumeric);
+    (!is_glued).then_some(0..candidate.found.len())
+}
+
+fn key_apart(candidate: &Candidate<'_>) -> Option<Range<usize>> {
+    apart(candidate).and_then(|_| mixed(candidate))
+}
+
+/// A key of letters alone has both cases, or is none: names of variables have one.
+fn letters(candidate: &Candidate<'_>) -> Option<Range<usize>> {
+    let found = candidate.found;
+    let changes =
+        found.as_bytes().windows(2).filter(|pair| pair[0].is_ascii_uppercase() != pair[1].is_ascii_uppercase());
+    (changes.count() * 3 >= found.len()).then_some(0..found.len())
+}
+
+/// An address of the Internet in other signs than dots.
+fn octets(candidate: &Candidate<'_>) -> Option<Range<usize>> {
+    let mut numbers = candidate.found.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty());
+    let last_four = numbers.clone().count().saturating_sub(4);
+    let is_address = numbers.by_ref().skip(last_four).all(|number| number.parse::<u8>().is_ok());
+    (is_address && is_apart(candidate)).then_some(0..candidate.found.len())
+}
+
+/// United States: no area is 000, 666 or from 900 up, and no part is of zeros.
+fn social_security(candidate: &Candidate<'_>) -> Option<Range<usize>> {
+    let parts: Vec<u32> = candidate.found.split('-').filter_map(|part| part.parse().ok()).collect();
+    let [area, group, serial] = parts[..] else { return None };
+    let is_one = (1..900).contains(&area) && area != 666 && group > 0 && serial > 0;
+    let is_joined = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
+    let is_apart = !is_joined(candidate.before)
+        && !candidate.after.is_some_and(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '/'));
+    (is_one && is_apart).then_some(0..candidate.found.len())
+}
+
+/// Of a device: neither nobody's nor everybody's, and no part of a longer row of bytes.
+fn mac(candidate: &Candidate<'_>) -> Option<Range<usize>> {
+    let found = candidate.found;
+    let is_joined = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || matches!(c, ':' | '-' | '_'));
+    let digits: Vec<char> = found.chars().filter(char::is_ascii_hexdigit).collect();
+    let is_nobody = digits.iter().all(|digit| *digit == digits[0]);
+    // Dates and numbers in pairs have digits alone.
+    let has_letter = digits.iter().any(char::is_ascii_alphabetic) || found.contains(':');
+    (!is_joined(candidate.before) && !is_joined(candidate.after) && !is_nobody && has_letter).then_some(0..found.len())
 }
 
 /// Credentials of HTTP (RFC 7617): a name and a password, in base64.
@@ -364,7 +591,9 @@ fn iban(candidate: &Candidate<'_>) -> Option<Range<usize>> {
 fn ipv4(candidate: &Candidate<'_>) -> Option<Range<usize>> {
     let address: Ipv4Addr = candidate.found.parse().ok()?;
     let is_version = matches!(candidate.before, Some('v' | 'V' | '.' | '-'));
-    let is_nobody = address.is_loopback() || address.octets()[0] == 0 || address.is_broadcast();
+    // The arc of all object identifiers of private enterprises.
+    let is_oid = address.octets() == [1, 3, 6, 1];
+    let is_nobody = is_oid || address.is_loopback() || address.octets()[0] == 0 || address.is_broadcast();
     (is_apart(candidate) && !is_version && !is_nobody).then_some(0..candidate.found.len())
 }
 
@@ -393,7 +622,16 @@ fn phone(candidate: &Candidate<'_>) -> Option<Range<usize>> {
     let count = digits(found).count();
     // Zeros alone, and days such as 01-01-2026, are no numbers of anybody.
     let is_nobody = digits(found).all(|digit| digit == 0);
-    ((8..=15).contains(&count) && !is_before && !ends_in_number && !is_nobody).then_some(0..found.len())
+    // Postal codes of the United States, and numbers of standards.
+    let is_short = match found.split_once(['-', '/']) {
+        Some((head, tail)) => {
+            let all_digits =
+                |part: &str, length: usize| part.len() == length && part.bytes().all(|b| b.is_ascii_digit());
+            (all_digits(head, 5) && all_digits(tail, 4)) || (all_digits(head, 4) && all_digits(tail, 4))
+        }
+        None => false,
+    };
+    (!is_short && (8..=15).contains(&count) && !is_before && !ends_in_number && !is_nobody).then_some(0..found.len())
 }
 
 #[cfg(test)]
@@ -427,6 +665,62 @@ mod tests {
         for (rule, text, found) in [
             ("api_key", format!("key sk-proj-{key}."), format!("sk-proj-{key}")),
             ("api_key", format!("sk-ant-api03-{key}"), format!("sk-ant-api03-{key}")),
+            ("api_key", format!("f_sk-{key}"), format!("sk-{key}")),
+            ("api_key", format!("sk-{key}\n{key} and"), format!("sk-{key}\n{key}")),
+            ("service_token", format!("lin_api_{key}"), format!("lin_api_{key}")),
+            ("service_token", format!("tool_ntn_{key}"), format!("ntn_{key}")),
+            ("service_token", format!("NRAK-{key}"), format!("NRAK-{key}")),
+            (
+                "service_token",
+                "MTk4NjIyNDgzNDcxOTI1MjQ4.Cl2FMQ.ZnCjm1XVW7vRze4b7Cq4se7kKWs".into(),
+                "MTk4NjIyNDgzNDcxOTI1MjQ4.Cl2FMQ.ZnCjm1XVW7vRze4b7Cq4se7kKWs".into(),
+            ),
+            (
+                "service_token",
+                format!("https://discord.com/api/webhooks/1234567890/{key}x"),
+                format!("1234567890/{key}x"),
+            ),
+            (
+                "service_token",
+                "key-0123456789abcdef0123456789abcdef".into(),
+                "key-0123456789abcdef0123456789abcdef".into(),
+            ),
+            ("bearer", "{\"auths\": {\"r\": {\"auth\": \"am86aHVudGVyMg==\"}}}".into(), "am86aHVudGVyMg==".into()),
+            ("bearer", format!("Signature={}", "ab01".repeat(16)), "ab01".repeat(16)),
+            (
+                "bearer",
+                "Authorization: Digest username=\"jo\", response=\"6629fae49393a0\"".into(),
+                "username=\"jo\", response=\"6629fae49393a0\"".into(),
+            ),
+            ("assigned_secret", "os.environ['API_KEY'] = 'hunter-twice'".into(), "hunter-twice".into()),
+            ("assigned_secret", "r.setHeader(\"X-Api-Key\", \"patience1\")".into(), "patience1".into()),
+            ("assigned_secret", "{\"name\": \"DB_PASSWORD\", \"value\": \"tiger\"}".into(), "tiger".into()),
+            ("assigned_secret", "<add key=\"DbPassword\" value=\"tiger\"/>".into(), "tiger".into()),
+            ("assigned_secret", "API_TOKEN=qWeRtYuIoPaSdFgHjK".into(), "qWeRtYuIoPaSdFgHjK".into()),
+            ("assigned_secret", "mysql -u root -ptiger22 shop".into(), "tiger22".into()),
+            ("assigned_secret", "sshpass -p tiger ssh box".into(), "tiger".into()),
+            ("assigned_secret", "machine x login jo password tiger".into(), "tiger".into()),
+            ("assigned_secret", "_auth=am86aHVudGVyMg==".into(), "am86aHVudGVyMg==".into()),
+            ("assigned_secret", "Das Passwort lautet: geheim7".into(), "geheim7".into()),
+            ("assigned_secret", "le mot de passe est azerty12".into(), "azerty12".into()),
+            ("assigned_secret", "la contraseña es tigre22".into(), "tigre22".into()),
+            ("assigned_secret", "пароль: тигр2022".into(), "тигр2022".into()),
+            ("assigned_secret", "密码是tiger22".into(), "tiger22".into()),
+            ("assigned_secret", "user: jo pass: tiger22".into(), "tiger22".into()),
+            ("email", "jo&#64;x.example".into(), "jo&#64;x.example".into()),
+            ("email", "jo＠x.example".into(), "jo＠x.example".into()),
+            ("email", "jo=40x.example".into(), "jo=40x.example".into()),
+            ("email", "jo@\n x.example".into(), "jo@\n x.example".into()),
+            ("email", "j\u{200b}o@x.ex\u{ad}ample.org".into(), "j\u{200b}o@x.ex\u{ad}ample.org".into()),
+            ("email", "jane.doe at example dot com".into(), "jane.doe at example dot com".into()),
+            ("card", "4111_1111_1111_1111".into(), "4111_1111_1111_1111".into()),
+            ("card", "4111\n1111\n1111\n1111".into(), "4111\n1111\n1111\n1111".into()),
+            ("ip", "203[.]0[.]113[.]7".into(), "203[.]0[.]113[.]7".into()),
+            ("ip", "ec2-203-0-113-7.compute".into(), "ec2-203-0-113-7".into()),
+            ("phone", "call me: 4155552671".into(), "4155552671".into()),
+            ("phone", "07700900123".into(), "07700900123".into()),
+            ("national_id", "SSN 123-45-6789.".into(), "123-45-6789".into()),
+            ("mac", "at 00:1A:2b:3c:4d:5e".into(), "00:1A:2b:3c:4d:5e".into()),
             ("api_key", format!("sk_live_{key}"), format!("sk_live_{key}")),
             ("aws_key", "id AKIAIOSFODNN7EXAMPLE,".into(), "AKIAIOSFODNN7EXAMPLE".into()),
             ("google_key", format!("AIza{key}{key}"), format!("AIza{key}{key}")),
@@ -510,6 +804,22 @@ mod tests {
             ("bearer", "basic training"),
             ("assigned_secret", "the password is incorrect"),
             ("assigned_secret", "password: required"),
+            ("assigned_secret", "password = lexer.get_token()"),
+            ("assigned_secret", "password = self.settings.password"),
+            ("assigned_secret", "pass: the ball is out"),
+            ("assigned_secret", "tests: 12, pass: 12"),
+            ("assigned_secret", "names = ('client_password', 'curl_handle2')"),
+            ("assigned_secret", "[\"api_key\", \"secret_key_2\", \"b\"]"),
+            ("assigned_secret", "MAX_TOKENS=unlimitednumberofthem"),
+            ("assigned_secret", "headers[\"x-api-key\"], headers[\"accept\"]"),
+            ("api_key", "the task-force-of-2024-and-others"),
+            ("phone", "JIS X 0208/0212"),
+            ("phone", "Cambridge, MA 02139-4307"),
+            ("phone", "id 4155552671"),
+            ("ip", "OID 1.3.6.1.4.1"),
+            ("national_id", "000-12-3456 and 2024-05-0612 and 123-45-67890"),
+            ("mac", "de:ad:be:ef:00:11:22:33 and 01-02-03-04-05-06 and 00:00:00:00:00:00"),
+            ("email", "look at the dot product and at dot com"),
             ("assigned_secret", "a cookie: two of them, please"),
             ("assigned_secret", "PRIMARY_KEY: customer_number"),
             ("url_password", "see https://x.example:8443/a and mail b@c.example"),
