@@ -3,6 +3,7 @@
 # does nothing else? Both ask the same nginx on loopback for a fixed chat completion, in turn, 32 in flight.
 #
 # Needs nginx, oha and python3 on the PATH, and a release build:  benches/throughput.sh [ROUNDS]
+# With OTHER=PROGRAM another evalctl takes oha's place, such as one of the commit before.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rounds="${1:-3}"
@@ -54,21 +55,34 @@ server=$!
 port="$(cat "$work/port")"
 for _ in $(seq 50); do (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && break; sleep 0.1; done
 
-for kind in plain sse; do
-    for round in $(seq "$rounds"); do
-        oha_rate="$(oha -n $((tasks * 4)) -c 32 --no-tui -m POST -T application/json -D "$work/body.json" \
-            --output-format json "http://127.0.0.1:$port/$kind/chat/completions" |
-            python3 -c 'import json,sys; print(round(json.load(sys.stdin)["summary"]["requestsPerSec"]))')"
-        start="$(date +%s.%N)"
-        (cd "$work" && "$program" run "$kind.yaml" --out "run-$kind-$round" -q --json >"$kind.json")
-        end="$(date +%s.%N)"
-        python3 - "$kind" "$round" "$oha_rate" "$start" "$end" "$work/$kind.json" "$tasks" <<'PY'
+# Tasks a second of an evalctl.
+rate_of() {
+    local program="$1" kind="$2" out="$3" start end
+    start="$(date +%s.%N)"
+    (cd "$work" && "$program" run "$kind.yaml" --out "$out" -q --json >"$out.json")
+    end="$(date +%s.%N)"
+    python3 - "$start" "$end" "$work/$out.json" "$tasks" <<'PY'
 import json, sys
-kind, round_, oha, start, end, report, tasks = sys.argv[1:]
+start, end, report, tasks = sys.argv[1:]
 counts = json.load(open(report))["candidates"][0]["counts"]
 assert counts["scored"] == int(tasks), counts
-rate = int(tasks) / (float(end) - float(start))
-print(f"{kind:5} round {round_}: evalctl {rate:7.0f} tasks/s, oha {int(oha):7} requests/s, ratio {rate / int(oha):.2f}")
+print(round(int(tasks) / (float(end) - float(start))))
 PY
+}
+
+for kind in plain sse; do
+    for round in $(seq "$rounds"); do
+        if [ -n "${OTHER:-}" ]; then
+            name="the other"
+            yardstick="$(rate_of "$OTHER" "$kind" "other-$kind-$round")"
+        else
+            name="oha"
+            yardstick="$(oha -n $((tasks * 4)) -c 32 --no-tui -m POST -T application/json -D "$work/body.json" \
+                --output-format json "http://127.0.0.1:$port/$kind/chat/completions" |
+                python3 -c 'import json,sys; print(round(json.load(sys.stdin)["summary"]["requestsPerSec"]))')"
+        fi
+        rate="$(rate_of "$program" "$kind" "run-$kind-$round")"
+        python3 -c 'import sys; k, r, e, n, y = sys.argv[1:]; print(f"{k:5} round {r}: evalctl {e:>6} tasks/s, {n} {y:>7}, ratio {int(e) / int(y):.3f}")' \
+            "$kind" "$round" "$rate" "$name" "$yardstick"
     done
 done

@@ -56,7 +56,7 @@ pub fn write(
 ) -> Result<(), CommandError> {
     let (Some(Promote::Disagreements), Some(baseline)) = (promote, plan.baseline()) else { return Ok(()) };
     let mut said = Answers::none(plan);
-    let look = |place: Position, response: Response| Some(said_of(plan, place.sample, &response));
+    let look = |place: Position, response: Response| said_of(plan, place.sample, &response);
     each_answer(folder.path(), plan, look, |place, found| said.set(place, found))?;
     let mut chosen = fold(plan, &said.disagreements(baseline))?;
     if chosen.is_empty() {
@@ -130,15 +130,19 @@ impl Said {
     }
 }
 
-fn said_of(plan: &Plan, sample: usize, response: &Response) -> Said {
+/// `None` when it held a key, which was taken out: what it said is not known any more.
+fn said_of(plan: &Plan, sample: usize, response: &Response) -> Option<Said> {
+    if response.keys_replaced > 0 {
+        return None;
+    }
     let mut marks = Vec::new();
     if let Some(scorer) = plan.scorers.first() {
         scorer.mark(&case_of(plan, sample, response), &mut marks);
     }
-    match marks.first().and_then(Mark::value) {
+    Some(match marks.first().and_then(Mark::value) {
         Some(value) => Said::Mark(value),
         None => Said::Text(scorer::digest_of(response).low64()),
-    }
+    })
 }
 
 /// What is known of every task's answer: 16 bytes a task. What failed or was not asked has none.

@@ -150,7 +150,10 @@ pub fn run(args: &RunArgs, world: &mut World<'_>) -> Result<u8, CommandError> {
 /// to be gone on with, by the command `go_on`: in another folder everything would be paid again.
 pub(super) fn unusable(error: StoreError, go_on: Option<&str>) -> CommandError {
     let StoreError::Io { source, .. } = &error else { return error.into() };
-    let is_full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let is_full = matches!(
+        source.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    );
     let help = match go_on {
         Some(go_on) if is_full => format!("free some space, then go on: {go_on}"),
         Some(go_on) => format!("put that right, then go on: {go_on}"),
@@ -385,6 +388,19 @@ fn count_under_way(
     for under_way in left.range(..earlier).map(|(_, under_way)| under_way) {
         found.spent = found.spent.saturating_add(under_way.usd);
     }
+    if let Some(index) = (earlier as usize).checked_sub(1)
+        && !left.contains_key(&(index as u64))
+        && let Some(session) = manifest.sessions.get_mut(index)
+        && session.ended.is_none()
+        && (found.spent > Decimal::ZERO || !left.is_empty())
+    {
+        let text = format!(
+            "nothing is left of what the session of {} may have sent without a record: it does not count as spent",
+            session.started
+        );
+        session.notes.push(text.clone());
+        return Ok(Some(text));
+    }
     let Some(UnderWay { tasks: tasks @ 1.., usd }) = earlier.checked_sub(1).and_then(|last| left.get(&last)) else {
         return Ok(None);
     };
@@ -534,6 +550,9 @@ fn why(stop: &Stop) -> String {
              raise it to go on"
         ),
         Stop::Internal { fault } => format!("an internal fault of evalctl: {fault}; please report it"),
+        Stop::Files => "this machine can open no more files or connections, so nothing more was sent\n\
+                        allow more (`ulimit -n`), or lower `in_flight`; `--resume` goes on"
+            .to_owned(),
         Stop::Unkept { fault } => format!("it could not be put down what is under way: {fault}"),
         Stop::Source { fault } => format!("the golden set could not be read to its end: {fault}"),
     }

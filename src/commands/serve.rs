@@ -143,7 +143,8 @@ mod with_weights {
     }
 
     fn addresses(args: &ServeArgs) -> Result<Vec<SocketAddr>, CommandError> {
-        let found = (args.host.as_str(), args.port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+        let host = args.host.trim_start_matches('[').trim_end_matches(']');
+        let found = (host, args.port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
         found.ok().filter(|addresses| !addresses.is_empty()).ok_or_else(|| {
             let message = format!("`{}` is no address of this machine", visible(&args.host));
             CommandError::usage(

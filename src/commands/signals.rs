@@ -32,11 +32,13 @@ impl Signals {
             let _entered = runtime.enter();
 
             let hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, hangup)
+            // Files that may not grow are told by the write that fails, and not by this signal, which ends a process.
+            let too_large = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, hangup, too_large)
         };
         let listen = move || {
             runtime.block_on(async move {
-                let (mut interrupt, mut terminate, mut hangup) = streams;
+                let (mut interrupt, mut terminate, mut hangup, _too_large) = streams;
                 while let Some(told) = told(&mut interrupt, &mut terminate, hangup.as_mut()).await {
                     if let Some(farewell) = &*farewell.lock().unwrap_or_else(PoisonError::into_inner) {
                         leave(farewell);

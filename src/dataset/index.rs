@@ -304,7 +304,6 @@ mod tests {
             ),
             ("a.jsonl", "{\"/a\":\"x\"}", "/a", "x", Some(r#"{"/a":"x"}"#)),
             ("a.jsonl", "{\"q\":\"\\u00fc\"}", "q", "\u{fc}", Some("{\"q\":\"\u{fc}\"}")),
-            ("a.jsonl", "{\"q\":\"x\",\"q\":\"y\"}", "q", "y", Some(r#"{"q":"y"}"#)),
             ("a.csv", "\u{feff}id,x\r\n1,\"a\nb\"\r\n\r\n2,c", "id", "1", Some(r#"{"id":"1","x":"a\nb"}"#)),
             ("a.csv", "\u{feff}id,x\r\n1,\"a\nb\"\r\n\r\n2,c", "id", "2", Some(r#"{"id":"2","x":"c"}"#)),
             ("a.csv", "id,x\n\u{feff}1,c\n", "id", "\u{feff}1", Some("{\"id\":\"\u{feff}1\",\"x\":\"c\"}")),

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::dataset::lines;
 use crate::types::{Fault, Place, Row};
+use crate::util::text::visible;
 
 /// Lines up to this length are shown in a fault; of longer ones only line and column are given.
 const SHOWN_BYTES: usize = 64 << 10;
@@ -17,12 +18,23 @@ pub(super) fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'))
 }
 
-/// The object on a line. Of a key that occurs twice the last value counts.
+/// The object on a line.
 ///
 /// # Errors
-/// When the line is not UTF-8, not JSON, or JSON but no object; with line, column (in characters) and the line itself.
+/// When the line is not UTF-8, not JSON, JSON but no object, or has a field twice; with line, column (in characters) and the
+/// line itself.
 pub fn row(bytes: &[u8], file: &Path, line: u64) -> Result<Row, Fault> {
     let text = lines::text(bytes, file, line)?;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let mut twice = None;
+    let read = json.deserialize_map(Fields { twice: &mut twice }).and_then(|row| json.end().map(|()| row));
+    if let Ok(row) = read {
+        return Ok(row);
+    }
+    if let Some(name) = twice {
+        let fault = Fault::new(Place::line(file, line), format!("the field `{}` stands there twice", visible(&name)));
+        return Err(shown(fault, text).help("take out the one that does not count"));
+    }
     match serde_json::from_str(text) {
         Ok(Value::Object(row)) => Ok(row),
         Ok(other) => {
@@ -42,6 +54,33 @@ pub fn row(bytes: &[u8], file: &Path, line: u64) -> Result<Row, Fault> {
             }
             Err(fault)
         }
+    }
+}
+
+/// Builds a row.
+struct Fields<'a> {
+    /// A name that occurs twice.
+    twice: &'a mut Option<String>,
+}
+
+impl<'de> Visitor<'de> for Fields<'_> {
+    type Value = Row;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Row, A::Error> {
+        let mut row = Row::new();
+        while let Some(name) = map.next_key::<String>()? {
+            let value: Value = map.next_value()?;
+            if row.contains_key(&name) {
+                *self.twice = Some(name);
+                return Err(serde::de::Error::custom("a field stands there twice"));
+            }
+            row.insert(name, value);
+        }
+        Ok(row)
     }
 }
 
@@ -174,9 +213,12 @@ mod tests {
     }
 
     #[test]
-    fn a_row_keeps_the_order_of_its_fields_and_the_last_of_two_equal_keys() {
-        let row = row(br#" {"b": "\u0000", "a": 2, "b": 3} "#, Path::new("a.jsonl"), 1).unwrap();
-        assert_eq!(serde_json::to_string(&row).unwrap(), r#"{"b":3,"a":2}"#);
+    fn a_row_keeps_the_order_of_its_fields_and_has_none_twice() {
+        let of = |text: &str| row(text.as_bytes(), Path::new("a.jsonl"), 1);
+        let whole = of(r#" {"b": "\u0000", "a": {"c": 1, "c": 2}} "#).unwrap();
+        assert_eq!(serde_json::to_string(&whole).unwrap(), r#"{"b":"\u0000","a":{"c":2}}"#);
+        let fault = of(r#"{"b": 1, "a": 2, "\u0062": 3}"#).unwrap_err();
+        assert!(fault.message.contains("`b` stands there twice"), "{fault}");
     }
 
     #[test]

@@ -134,10 +134,12 @@ async fn work(line: Arc<Line>) {
             let _ = slot.send(());
         });
         let spent = carry_out(&line.lane, Job { task, body: None, due: None, is_held: false, slot }).await;
-        // What has no record on disk stays under way: it could not be written, or the task was left.
-        if is_written.await.is_ok()
-            && let Some(spent) = spent
-        {
+        // What has no record on disk stays under way: it could not be written, or the task was left. Then nothing more is
+        // sent from here.
+        if is_written.await.is_err() {
+            break;
+        }
+        if let Some(spent) = spent {
             line.lane.shared.rules.ledger.recorded(spent);
         }
     }
@@ -220,7 +222,10 @@ mod tests {
             let (mut ended, mut said) = ([0, 0], 0);
             while let Some(event) = events.recv().await {
                 match event {
-                    RunEvent::Recorded { candidate, .. } => ended[candidate] += 1,
+                    RunEvent::Recorded { candidate, slot, .. } => {
+                        ended[candidate] += 1;
+                        slot.written();
+                    }
                     RunEvent::Unreachable { candidate: 0, why } if why.contains("http://there") => said += 1,
                     RunEvent::Unreachable { .. } | RunEvent::Stopping => panic!("nothing else stops"),
                     RunEvent::Tick => {}

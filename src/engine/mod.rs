@@ -107,6 +107,8 @@ pub enum Stop {
         /// What was wrong.
         fault: String,
     },
+    /// This machine could open no file or connection more.
+    Files,
     /// The tasks could not be read to their end.
     Source {
         /// What was wrong.
@@ -471,6 +473,15 @@ async fn carry_out(lane: &Lane, job: Job) -> Option<Decimal> {
                 Err(refusal.failure)
             }
         };
+        if matches!(outcome, Err(Failure::Unsent { .. })) {
+            // Nobody was asked, and no candidate is to blame.
+            if lane.is_open {
+                unsent(lane, job, Unsent::Files).await;
+                return spent;
+            }
+            shared.halt(Stop::Files);
+            return given_up(lane, job, retried, held, spent).await;
+        }
         if !has_reached && vigil.is_given_up() {
             // Another task has said so: this one was under way, and is asked again like those that were not sent.
             return given_up(lane, job, retried, held, spent).await;

@@ -3,7 +3,7 @@
 //!
 //! A request is `{"id", "messages", "tools", "schema", "params", "row"}`; an answer is `{"id", "text", "tool_calls",
 //! "finish", "usage", "model", "error"}`, of which only `text`, `tool_calls` or `error` must be there. An answer with an
-//! `id` is one to that request and to no other. There are as many processes as there are requests in flight; one that
+//! `id` is one to that request and to no other, if the first answer of its process echoed the one of its request. There are as many processes as there are requests in flight; one that
 //! fails, or whose request is given up, is killed with all that it has started, and so are all at the end.
 
 use std::collections::BTreeMap;
@@ -134,9 +134,15 @@ impl Command {
             out_of_files(&error).unwrap_or_else(|| failed(format!("it could not be started: {error}")))
         })?;
         match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
-            (Some(input), Some(output), Some(errors)) => {
-                Ok(Process { member, child, input, output: BufReader::new(output), errors, said: Vec::new() })
-            }
+            (Some(input), Some(output), Some(errors)) => Ok(Process {
+                member,
+                child,
+                input,
+                output: BufReader::new(output),
+                errors,
+                said: Vec::new(),
+                echoes: None,
+            }),
             _ => Err(failed("it could not be started with its pipes".to_owned())),
         }
     }
@@ -153,8 +159,12 @@ impl Command {
         };
         let mut line = serde_json::to_vec(&question).expect("every key is a string and nothing else in it can fail");
         line.push(b'\n');
-        let (process, reply) = self.reply(&line).await?;
-        let events = read(&reply, id).map_err(failed)?;
+        let (mut process, reply) = self.reply(&line).await?;
+        let events = read(&reply, id, &mut process.echoes).map_err(failed)?;
+        // One that has ended is let go at once, with all that it has left behind.
+        if matches!(process.child.try_wait(), Ok(Some(_)) | Err(_)) {
+            return events.map_err(failed);
+        }
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(process);
         events.map_err(failed)
     }
@@ -227,13 +237,17 @@ struct Reply {
 
 /// Reads an answer line. The inner error is one that the program reports in good form; after the outer one it is not
 /// trusted any more.
-fn read(line: &[u8], id: u64) -> Result<Result<Vec<Event>, String>, String> {
+fn read(line: &[u8], id: u64, echoes: &mut Option<bool>) -> Result<Result<Vec<Event>, String>, String> {
     let reply: Reply = serde_json::from_slice(line).map_err(|error| {
         format!("its answer is not the JSON that is wanted ({error}): {}", String::from_utf8_lossy(line).trim_end())
     })?;
-    if !reply.id.is_null() && reply.id != id {
-        let told = shorten(&reply.id.to_string(), QUOTE);
-        return Err(format!("its answer has the id {told}, and the request had {id}"));
+    let told = number_of(&reply.id);
+    // A program may have ids of its own: what it says first shows whether it echoes ours.
+    if *echoes.get_or_insert(told == Some(id)) && told.is_some_and(|told| told != id) {
+        return Err(format!(
+            "its answer has the id {}, and the request had {id}",
+            shorten(&reply.id.to_string(), QUOTE)
+        ));
     }
     if !plain::is_blank(&reply.error) && reply.error != Value::Bool(false) {
         let said = reply.error.get("message").unwrap_or(&reply.error);
@@ -249,6 +263,15 @@ fn read(line: &[u8], id: u64) -> Result<Result<Vec<Event>, String>, String> {
     events.push(Event::Usage(plain::usage("usage", &reply.usage)?));
     events.extend(reply.model.filter(|model| !model.is_empty()).map(Event::Model));
     Ok(Ok(events))
+}
+
+/// The id that an answer echoes, if it can be one of ours.
+fn number_of(id: &Value) -> Option<u64> {
+    match id {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    }
 }
 
 /// Why there is no answer line.
@@ -274,6 +297,8 @@ struct Process {
     errors: ChildStderr,
     /// The end of what it said on its standard error.
     said: Vec<u8>,
+    /// Whether its answers echo the ids of their requests; unknown before the first.
+    echoes: Option<bool>,
 }
 
 impl Process {

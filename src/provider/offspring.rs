@@ -1,7 +1,8 @@
 //! A program with all that it has started, ended together.
 //!
 //! A program leads a process group, and ending the group ends what it has started in the ordinary way. What has left the
-//! group (`setsid`, a daemon) is told by a variable that all of them inherit; systems without `/proc` do not show it.
+//! group (`setsid`, a daemon) is told by a variable that all of them inherit; systems without `/proc` do not show it. What
+//! has neither becomes a child of this process when its parent has ended, and ends with the run.
 //! When evalctl itself is killed, a [`Guard`] does the same: a small process that waits for its standard input to end.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
@@ -19,6 +21,9 @@ const VARIABLE: &str = "EVALCTL_PROGRAM";
 
 /// How often processes are looked for that were started while others were ended.
 const ROUNDS: usize = 100;
+
+/// How long it takes at the most until one that was ended is gone, as a rule.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// The programs of one candidate, told from all other processes of the machine. What is left of them ends when it is
 /// dropped.
@@ -34,6 +39,12 @@ pub struct Family {
 impl Family {
     /// One with a name that no other has. `evalctl` is the program that guards it.
     pub fn new(evalctl: Option<PathBuf>) -> Family {
+        // What loses its parent becomes a child of this process, which can then end it.
+        #[cfg(target_os = "linux")]
+        if evalctl.is_some() {
+            // Without it, only what hides from the variable gets away.
+            let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        }
         // Its keys are the system's randomness.
         let random = RandomState::new().build_hasher().finish();
         let name = format!("{}-{random:016x}", std::process::id());
@@ -49,6 +60,9 @@ impl Family {
 impl Drop for Family {
     fn drop(&mut self) {
         end_all(&self.name);
+        if self.evalctl.is_some() {
+            end_orphans();
+        }
     }
 }
 
@@ -71,10 +85,12 @@ impl Member {
         command: &mut tokio::process::Command,
     ) -> std::io::Result<(tokio::process::Child, Member)> {
         let name = format!("{}.{}", family.name, family.next.fetch_add(1, Ordering::Relaxed));
+        // First, so that none goes without it.
+        let guard = family.guard();
         // Ctrl-C is ours to understand, too: what is in flight may still be answered.
         let child = command.process_group(0).env(VARIABLE, &name).spawn()?;
         let leader = child.id().ok_or_else(|| std::io::Error::other("it ended at once"))?;
-        if let Some(guard) = family.guard() {
+        if let Some(guard) = guard {
             guard.tell('+', leader);
         }
         Ok((child, Member { family: Arc::clone(family), name, leader, is_left: false }))
@@ -93,7 +109,9 @@ impl Drop for Member {
             guard.tell('-', self.leader);
         }
         if !self.is_left {
-            end_all(&self.name);
+            // Beside the others, which are timed meanwhile. What this misses, the end of the family does not.
+            let name = self.name.clone();
+            let _ = std::thread::Builder::new().name("offspring".to_owned()).spawn(move || end_all(&name));
         }
     }
 }
@@ -124,7 +142,40 @@ fn end_all(name: &str) {
         for process in bearers {
             let _ = kill_process(process, Signal::KILL);
         }
+        std::thread::sleep(PAUSE);
     }
+}
+
+/// Ends the children of this process that it has not started: they lost their parents, and bear no name (their
+/// environment is another). Servers and guards are this same program, and stay.
+fn end_orphans() {
+    let Ok(own) = std::fs::read_link("/proc/self/exe") else { return };
+    for _ in 0..ROUNDS {
+        let children = children();
+        let orphans: Vec<Pid> = children
+            .into_iter()
+            .filter(|child| {
+                let place = format!("/proc/{}/exe", child.as_raw_nonzero());
+                // What has ended has none.
+                std::fs::read_link(place).is_ok_and(|program| program != own)
+            })
+            .collect();
+        if orphans.is_empty() {
+            return;
+        }
+        for orphan in orphans {
+            let _ = kill_process(orphan, Signal::KILL);
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The children of all threads of this process.
+fn children() -> Vec<Pid> {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().filter_map(Result::ok);
+    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let numbers = lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    numbers.filter_map(|number| Pid::from_raw(number.parse().ok()?)).collect()
 }
 
 /// The living processes whose environment can be seen. One that has ended shows none.

@@ -27,6 +27,9 @@ const BACKTRACKS: usize = 100_000;
 const STEPS: u64 = 20_000_000;
 const STEPS_PER_BYTE: u64 = 32;
 
+/// What is wrong is listed in so much fewer steps: each violation is built with those of all branches below it.
+const LISTING: u64 = 200;
+
 /// What an answer gets that would take more.
 const TOO_COSTLY: &str = "the schema is too costly to check the answer against";
 
@@ -150,7 +153,7 @@ impl Checker {
             None => return Mark::missing(TOO_COSTLY),
         }
         let list = |is_complete: bool| {
-            within(steps, self.prices, || {
+            within(steps / LISTING, self.prices, || {
                 let mut violations = Violations::default();
                 if is_complete {
                     self.validator.iter_errors(Seen(value)).for_each(|error| violations.take(&error));
@@ -163,7 +166,14 @@ impl Checker {
         // That an answer is wrong can be found out sooner than all that is wrong with it.
         let all = if bytes <= ALL_VIOLATIONS_BYTES { list(true) } else { None };
         let is_complete = all.is_some();
-        let Some(violations) = all.or_else(|| list(false)) else { return Mark::missing(TOO_COSTLY) };
+        let Some(violations) = all.or_else(|| list(false)) else {
+            // Where a pattern may have been given up, nobody knows whether that is all that is wrong.
+            return if self.prices.text > 0 {
+                Mark::missing(TOO_COSTLY)
+            } else {
+                Mark::binary(false).detail(json!({ "violations": [], "total": null }))
+            };
+        };
         if violations.is_undecided {
             return Mark::missing("a `pattern` of the schema takes too long on the answer");
         }
@@ -444,6 +454,52 @@ mod tests {
         let defs: Map<String, Value> =
             (0..14).map(|at| (format!("m{at}"), json!({"anyOf": refs, "type": "string"}))).collect();
         assert!(is_too_costly(&json!({"anyOf": refs, "$defs": defs}), "\"x\""));
+    }
+
+    #[test]
+    fn what_is_wrong_in_many_branches_is_listed_in_bounds() {
+        let list = json!({"type": "array", "items": {"$ref": "#/$defs/a"}, "minItems": 2});
+        let schema = json!({"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [list, list, {"type": "string"}]}}});
+        for depth in [12, 18, 24, 40] {
+            let answer = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+            let mark = mark_with(&json!({"schema": {}}), Some(&schema), None, &answer).remove(0);
+            assert!(mark.score == Score::Value(0.0) || depth > 18, "{depth}: {:?}", mark.score);
+            assert_ne!(mark.score, Score::Value(1.0));
+        }
+    }
+
+    #[test]
+    fn schemas_by_identifiers_are_compiled_within_reason_or_refused() {
+        // Each refers to all, and each has an identifier of its own.
+        let graph = |size: usize| {
+            let properties: Map<String, Value> = (0..size)
+                .map(|to| (format!("p{to}"), json!({ "$ref": format!("https://x.example/t{to}/v1") })))
+                .collect();
+            let defs: Map<String, Value> = (0..size)
+                .map(|at| {
+                    (format!("t{at}"), json!({"$id": format!("https://x.example/t{at}/v1"), "properties": properties}))
+                })
+                .collect();
+            json!({"$ref": "https://x.example/t0/v1", "$defs": defs})
+        };
+        assert!(is_too_costly(&graph(12), "{}"));
+        // A chain of references as deep as a file can be.
+        let chain: Map<String, Value> =
+            (0..50_000).map(|at| (format!("d{at}"), json!({ "$ref": format!("#/$defs/d{}", at + 1) }))).collect();
+        assert!(is_too_costly(&json!({"$ref": "#/$defs/d0", "$defs": chain}), "1"));
+        // Bundles whose identifiers end alike are ordinary.
+        let mut defs: Map<String, Value> = (0..20)
+            .map(|at| {
+                let kind = json!({"$id": format!("https://x.example/t{at}/v1"), "allOf": [{"$ref": "https://x.example/base/v1"}],
+                    "properties": {"kind": {"const": at}}, "required": ["kind"]});
+                (format!("t{at}"), kind)
+            })
+            .collect();
+        defs.insert("base".into(), json!({"$id": "https://x.example/base/v1", "type": "object"}));
+        let refs: Vec<Value> = (0..20).map(|at| json!({ "$ref": format!("https://x.example/t{at}/v1") })).collect();
+        let bundle = json!({"oneOf": refs, "$defs": defs});
+        let mark = mark_with(&json!({"schema": {}}), Some(&bundle), None, "{\"kind\": 7}");
+        assert_eq!(mark[0].score, Score::Value(1.0));
     }
 
     #[test]

@@ -11,6 +11,15 @@ use serde_json::{Map, Value};
 /// Schemas that are visited in all, at most. Ordinary ones come to some tens each.
 const VISITS: u64 = 1_000_000;
 
+/// The most that one schema may unfold to, and how deep. A look at an answer costs the more, the more it unfolds to: beyond
+/// this, short answers could not be checked.
+const MOST: u64 = 20_000;
+const DEEPEST: usize = 500;
+
+/// Schemas by identifiers of their own that referring to one another may make the compiler of schemas go through, in all.
+/// It keeps what it has compiled only of references within a document.
+const COMPILED: u64 = 100_000;
+
 /// Keywords whose value is a schema for the same value, or a list or a map of such.
 const ONE: [&str; 4] = ["not", "if", "then", "else"];
 const LISTS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
@@ -19,13 +28,14 @@ const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 
 /// The most schemas that any one of a document unfolds to; `None` where that cannot be counted within reason.
 pub fn most(document: &Value) -> Option<u64> {
-    let mut unfold = Unfold { document, named: HashMap::new(), left: VISITS };
+    let mut unfold = Unfold { document, named: HashMap::new(), whole: HashMap::new(), left: VISITS };
     let mut all = Vec::new();
     collect(document, &mut all);
     for schema in &all {
         for key in ["$id", "id", "$anchor", "$dynamicAnchor"] {
             if let Some(name) = schema.get(key).and_then(Value::as_str) {
                 unfold.named.entry(last(name)).or_default().push(schema);
+                unfold.whole.entry(name.trim_end_matches('#')).or_default().push(schema);
             }
         }
     }
@@ -35,7 +45,9 @@ pub fn most(document: &Value) -> Option<u64> {
         unfold.visit(schema, &mut Vec::new())?;
         most = most.max(before - unfold.left);
     }
-    Some(most)
+    unfold.left = COMPILED;
+    unfold.compile(document, &mut Vec::new())?;
+    Some(most).filter(|most| *most <= MOST)
 }
 
 /// Every object of a document: what is not a schema does not unfold.
@@ -59,6 +71,8 @@ struct Unfold<'a> {
     document: &'a Value,
     /// Schemas by their identifiers and anchors.
     named: HashMap<&'a str, Vec<&'a Map<String, Value>>>,
+    /// The same by the whole of each, as it is written.
+    whole: HashMap<&'a str, Vec<&'a Map<String, Value>>>,
     left: u64,
 }
 
@@ -69,6 +83,9 @@ impl<'a> Unfold<'a> {
         let own = std::ptr::from_ref(schema);
         if open.contains(&own) {
             return Some(());
+        }
+        if open.len() >= DEEPEST {
+            return None;
         }
         open.push(own);
         for (key, value) in schema {
@@ -89,6 +106,41 @@ impl<'a> Unfold<'a> {
         Some(())
     }
 
+    /// Goes through a value as the compiler of schemas does: into all of it, and wherever it refers to by name.
+    fn compile(&mut self, value: &'a Value, open: &mut Vec<*const Map<String, Value>>) -> Option<()> {
+        match value {
+            Value::Object(schema) => self.compile_one(schema, open),
+            Value::Array(items) => items.iter().try_for_each(|item| self.compile(item, open)),
+            _ => Some(()),
+        }
+    }
+
+    fn compile_one(&mut self, schema: &'a Map<String, Value>, open: &mut Vec<*const Map<String, Value>>) -> Option<()> {
+        self.left = self.left.checked_sub(1)?;
+        for (key, value) in schema {
+            let Some(reference) = value.as_str().filter(|_| REFERENCES.contains(&key.as_str())) else {
+                self.compile(value, open)?;
+                continue;
+            };
+            if reference.starts_with('#') {
+                continue;
+            }
+            for target in self.targets(reference) {
+                let own = std::ptr::from_ref(target);
+                if open.contains(&own) {
+                    continue;
+                }
+                if open.len() >= DEEPEST {
+                    return None;
+                }
+                open.push(own);
+                self.compile_one(target, open)?;
+                open.pop();
+            }
+        }
+        Some(())
+    }
+
     fn value(&mut self, value: &'a Value, open: &mut Vec<*const Map<String, Value>>) -> Option<()> {
         match value {
             Value::Object(schema) => self.visit(schema, open),
@@ -102,7 +154,11 @@ impl<'a> Unfold<'a> {
     /// What a reference can stand for within the document; where that is more than one, all of it is counted.
     fn targets(&self, reference: &str) -> Vec<&'a Map<String, Value>> {
         let (base, fragment) = reference.split_once('#').unwrap_or((reference, ""));
-        let named = |name: &str| self.named.get(last(name)).cloned().unwrap_or_default();
+        // As it is written, else by what it ends in: it may be relative to another.
+        let named = |name: &str| {
+            let whole = self.whole.get(name.trim_end_matches('#'));
+            whole.or_else(|| self.named.get(last(name))).cloned().unwrap_or_default()
+        };
         if !fragment.is_empty() && !fragment.starts_with('/') {
             return named(fragment);
         }

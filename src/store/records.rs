@@ -142,6 +142,8 @@ pub struct RecordReader {
     reader: BufReader<File>,
     path: PathBuf,
     is_torn: bool,
+    /// Whether a line with a checksum was read: then all after it have one.
+    is_sealed: bool,
 }
 
 impl RecordReader {
@@ -154,7 +156,7 @@ impl RecordReader {
         match plain_file::read(&path) {
             Ok(file) => {
                 let reader = BufReader::with_capacity(1 << 18, file);
-                Ok(Some(RecordReader { reader, path, is_torn: false }))
+                Ok(Some(RecordReader { reader, path, is_torn: false, is_sealed: false }))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io("read", &path)(error)),
@@ -180,6 +182,13 @@ impl RecordReader {
                 self.is_torn = true;
                 break;
             }
+            let has_seal = seal::has_seal(&block[before..block.len() - 1]);
+            if self.is_sealed && !has_seal && block.len() > before + 1 {
+                // Somebody has taken it off: no record.
+                block.truncate(before);
+                block.extend_from_slice(b"?\n");
+            }
+            self.is_sealed |= has_seal;
         }
         Ok(!block.is_empty())
     }

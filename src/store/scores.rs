@@ -134,6 +134,8 @@ pub struct ScoreReader {
     path: PathBuf,
     line: Vec<u8>,
     number: u64,
+    /// Whether its first line has a checksum: then all have.
+    is_sealed: bool,
     /// Its first line.
     pub header: ScoreHeader,
 }
@@ -149,9 +151,10 @@ impl ScoreReader {
         let mut reader = BufReader::with_capacity(1 << 18, file);
         let mut line = Vec::new();
         reader.read_until(b'\n', &mut line).map_err(StoreError::io("read", &path))?;
-        let header: ScoreHeader = parse(&path, 1, &line)?;
+        let header: ScoreHeader = parse(&path, 1, &line, false)?;
+        let is_sealed = seal::has_seal(line.trim_ascii_end());
         check_format(&path, &header.format, SCORES_FORMAT)?;
-        Ok(ScoreReader { reader, path, line, number: 1, header })
+        Ok(ScoreReader { reader, path, line, number: 1, is_sealed, header })
     }
 
     /// The next row.
@@ -165,7 +168,7 @@ impl ScoreReader {
             return Ok(None);
         }
         self.number += 1;
-        parse(&self.path, self.number, &self.line).map(Some)
+        parse(&self.path, self.number, &self.line, self.is_sealed).map(Some)
     }
 
     /// What to say of the row that was read last when it cannot be right.
@@ -174,9 +177,9 @@ impl ScoreReader {
     }
 }
 
-fn parse<T: DeserializeOwned>(path: &Path, number: u64, line: &[u8]) -> Result<T, StoreError> {
+fn parse<T: DeserializeOwned>(path: &Path, number: u64, line: &[u8], is_sealed: bool) -> Result<T, StoreError> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
-    if !seal::is_whole_line(line) {
+    if !seal::is_whole_line(line) || (is_sealed && !seal::has_seal(line)) {
         return Err(wrong(path, number, CHANGED));
     }
     serde_json::from_slice(line).map_err(|error| wrong(path, number, &error.to_string()))

@@ -80,6 +80,12 @@ pub fn read_under_way(folder: &Path) -> Result<BTreeMap<u64, UnderWay>, StoreErr
         Err(error) => return Err(StoreError::io("read", &path)(error)),
     }
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    // A line that was torn in writing has lost its end, and not only its line end, or that to another sign.
+    let tail = &text[whole..];
+    if seal::is_sealed_line(tail) || tail.split_last().is_some_and(|(_, tail)| seal::is_sealed_line(tail)) {
+        let what = format!("the last line has no end; {CHANGED}; add the line end that is missing");
+        return Err(StoreError::Format { path, what });
+    }
     let mut sessions = BTreeMap::new();
     for (index, line) in text[..whole].split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
         let parsed = if seal::is_whole_line(line) {

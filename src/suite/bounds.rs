@@ -2,13 +2,13 @@
 //!
 //! The library bounds steps, and the text that comes out is bounded by whoever takes it. In between, a value can double at
 //! every step (`{% set ns.s = ns.s ~ ns.s %}`) or be huge at once (`indent(2000000000)`). So every filter that makes more
-//! than it was given is checked before and after, what is joined by `~` and `+` or put into a list goes through
+//! than it was given (and `dict` and `namespace`) is checked, what is joined by `~` and `+` or put into a list goes through
 //! [`FILTER`] (the source is rewritten for it, see `comparisons`), and what is printed is counted, wherever to.
 
 use std::cell::Cell;
 
-use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
+use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, functions};
 
 /// Name of the filter that a value passes through to be weighed.
 pub(crate) const FILTER: &str = "__bounded";
@@ -90,65 +90,87 @@ fn take(value: &Value, left: &mut usize, depth: usize) -> Result<(), Error> {
     }
 }
 
-/// What a filter makes at most of arguments of these weights.
+/// What a filter makes at most of arguments that weigh so much in all; `None` when it will not take them.
 type Growth = fn(&[Value], usize) -> Option<usize>;
 
 /// The library's filters that make more than they are given.
-const GROWING: [(&str, Growth); 14] = [
+const GROWING: [(&str, Growth); 19] = [
     ("replace", |args, weight| {
-        let (text, from) = (args.first()?.as_str()?, args.get(1)?.as_str()?);
+        let (text, from, to) = (args.first()?.as_str()?, args.get(1)?.as_str()?, args.get(2)?.as_str()?);
         let places = if from.is_empty() { text.len() + 1 } else { text.matches(from).count() };
-        weight.checked_add(places.checked_mul(args.get(2)?.as_str()?.len())?)
+        Some(weight.saturating_add(places.saturating_mul(to.len())))
     }),
     ("indent", |args, weight| {
         let lines = args.first()?.as_str()?.matches('\n').count() + 1;
-        let width = numbers(args).max().unwrap_or(4);
-        weight.checked_add(lines.checked_mul(width)?)
+        Some(weight.saturating_add(lines.saturating_mul(number(args).unwrap_or(4))))
     }),
     ("join", |args, weight| {
         let items = args.first().and_then(Value::len).unwrap_or(weight);
         let joiner = args.get(1).and_then(Value::as_str).map_or(0, str::len);
-        weight.checked_add(items.checked_mul(joiner)?)
+        Some(weight.saturating_add(items.saturating_mul(joiner)))
     }),
     ("format", |args, weight| {
         let text = args.first()?.as_str()?;
-        let widths = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
-        widths
-            .map(|digits| digits.parse().ok())
-            .try_fold(weight, |sum, width: Option<usize>| sum.checked_add(width?))?
-            // A conversion may name the same argument again.
-            .checked_mul(text.matches('%').count().max(1))
+        // A conversion by name may name the same argument again.
+        let times = text.matches("%(").count().max(1);
+        Some(widths(text).fold(weight.saturating_mul(times), usize::saturating_add))
     }),
     ("center", counted),
     ("slice", counted),
     ("batch", counted),
     ("wordwrap", counted),
-    ("escape", |_, weight| weight.checked_mul(6)),
-    ("e", |_, weight| weight.checked_mul(6)),
-    ("urlencode", |_, weight| weight.checked_mul(3)),
-    ("pprint", |_, weight| weight.checked_mul(6)),
-    ("string", |_, weight| weight.checked_mul(6)),
-    ("list", |_, weight| weight.checked_mul(ITEM)),
+    ("escape", |_, weight| Some(weight.saturating_mul(6))),
+    ("e", |_, weight| Some(weight.saturating_mul(6))),
+    ("urlencode", |_, weight| Some(weight.saturating_mul(3))),
+    ("pprint", |_, weight| Some(weight.saturating_mul(6))),
+    ("string", |_, weight| Some(weight.saturating_mul(6))),
+    ("list", |_, weight| Some(weight.saturating_mul(ITEM))),
+    // These make lists of lists.
+    ("groupby", |_, weight| Some(weight)),
+    ("items", |_, weight| Some(weight)),
+    ("dictsort", |_, weight| Some(weight)),
+    ("zip", |_, weight| Some(weight)),
+    ("chain", |_, weight| Some(weight)),
 ];
 
-/// The whole numbers among arguments, by position or by name.
-fn numbers(args: &[Value]) -> impl Iterator<Item = usize> + '_ {
-    let named = |value: &Value| -> Vec<Value> {
-        let keys = if value.kind() == ValueKind::Map { value.try_iter().ok() } else { None };
-        keys.into_iter().flatten().filter_map(|key| value.get_item(&key).ok()).collect()
-    };
-    let all =
-        args.iter().skip(1).flat_map(move |value| if value.is_number() { vec![value.clone()] } else { named(value) });
-    all.filter_map(|value| value.as_usize())
+/// The number that says how many or how wide: the first argument after the value, else the greatest of those by name.
+fn number(args: &[Value]) -> Option<usize> {
+    let whole = |value: &Value| if value.is_number() { value.as_usize() } else { None };
+    args.get(1).and_then(whole).or_else(|| {
+        let named = args.last().filter(|last| args.len() > 1 && last.kind() == ValueKind::Map)?;
+        named.try_iter().ok()?.filter_map(|key| whole(&named.get_item(&key).ok()?)).max()
+    })
 }
 
 fn counted(args: &[Value], weight: usize) -> Option<usize> {
-    numbers(args).try_fold(weight, |sum, number| sum.checked_add(number.checked_mul(ITEM)?))
+    Some(weight.saturating_add(number(args)?.saturating_mul(ITEM)))
+}
+
+/// Widths and precisions of the conversions in a text for `format`.
+fn widths(text: &str) -> impl Iterator<Item = usize> + '_ {
+    let is_part = |c: char| c.is_ascii_digit() || "-+ #0.".contains(c);
+    text.split('%').skip(1).flat_map(move |rest| {
+        let rest = match rest.strip_prefix('(') {
+            Some(name) => name.split_once(')').map_or("", |(_, rest)| rest),
+            None => rest,
+        };
+        let parts = &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())];
+        let numbers = parts.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+        numbers.map(|digits| digits.parse().unwrap_or(usize::MAX))
+    })
 }
 
 /// Puts the filters into an environment in the place of the library's.
 pub(crate) fn install(environment: &mut Environment<'_>) {
     environment.add_filter(FILTER, |value: Value| weigh(&value).map(|_| value));
+    environment.add_function("dict", |value: Option<Value>, more: Kwargs| {
+        let made = functions::dict(value, more)?;
+        weigh(&made).map(|_| made)
+    });
+    environment.add_function("namespace", |defaults: Option<ValueOrKwargs>| {
+        let made = functions::namespace(defaults)?;
+        weigh(&made).map(|_| made)
+    });
     for (name, growth) in GROWING {
         let mut plain = Environment::new();
         plain.set_undefined_behavior(UndefinedBehavior::Strict);

@@ -482,11 +482,21 @@ struct Reader<'a> {
     /// Whether it is the inside of a `for` tag before its `in`, and whether it is one at all.
     is_before_in: bool,
     is_for: bool,
+    /// Whether the `call` of a tag was read last.
+    is_after_call: bool,
 }
 
 impl<'a> Reader<'a> {
     fn new(source: &'a str, comparisons: &'a mut Vec<Comparison>) -> Reader<'a> {
-        Reader { source, comparisons, frames: Vec::new(), last: Last::Other, is_before_in: false, is_for: false }
+        Reader {
+            source,
+            comparisons,
+            frames: Vec::new(),
+            last: Last::Other,
+            is_before_in: false,
+            is_for: false,
+            is_after_call: false,
+        }
     }
 
     /// Reads up to the closer; gives the rewritten text, and where the closer begins.
@@ -519,7 +529,8 @@ impl<'a> Reader<'a> {
                     self.plain(rest, width);
                 }
                 '(' => {
-                    let is_group = self.frames.last().is_some_and(Frame::is_at_operand);
+                    // The names that a `call` takes are no list.
+                    let is_group = !self.is_after_call && self.frames.last().is_some_and(Frame::is_at_operand);
                     self.frames.push(Frame { is_group, ..Frame::new("(", ')', at + 1) });
                 }
                 '[' | '{' => {
@@ -560,7 +571,14 @@ impl<'a> Reader<'a> {
                 }
                 _ if is_word => {
                     width = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+                    // The sign of an exponent belongs to its number.
+                    let after = &rest[width..];
+                    if c.is_ascii_digit() && rest[..width].ends_with(['e', 'E']) && after.starts_with(['+', '-']) {
+                        let digits = after[1..].find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len() - 1);
+                        width += if digits > 0 { 1 + digits } else { 0 };
+                    }
                     if is_first {
+                        self.is_after_call = &rest[..width] == "call";
                         self.is_for = &rest[..width] == "for";
                         self.is_before_in = self.is_for;
                         self.boundary(at, at + width);
@@ -577,6 +595,7 @@ impl<'a> Reader<'a> {
                     None => self.plain(rest, width),
                 },
             }
+            self.is_after_call &= is_first;
             is_first = false;
             self.last = last;
             at += width;

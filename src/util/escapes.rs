@@ -22,6 +22,11 @@ const ENTITIES: [(&[u8], u8); 12] = [
     (b"commat", b'@'),
 ];
 
+/// Whether a character ends a line, or cannot be seen.
+pub fn is_break(c: char) -> bool {
+    matches!(c, '\n' | '\r' | '\u{AD}' | '\u{200B}'..='\u{200D}' | '\u{2060}' | '\u{FEFF}')
+}
+
 /// A text with one level of escapes undone, or several.
 #[derive(Debug)]
 pub struct Unescaped {
@@ -35,6 +40,20 @@ impl Unescaped {
     /// A text with its outermost escapes undone; `None` when it has none.
     pub fn of(text: &str) -> Option<Unescaped> {
         unescape(text.as_bytes())
+    }
+
+    /// A text without line ends, and without what cannot be seen (soft hyphens, joiners, spaces of no width); `None` when it
+    /// has neither.
+    pub fn joined(text: &str) -> Option<Unescaped> {
+        text.find(is_break)?;
+        let (mut bytes, mut begins) = (Vec::with_capacity(text.len()), Vec::with_capacity(text.len() + 1));
+        for (place, c) in text.char_indices().filter(|(_, c)| !is_break(*c)) {
+            let place = u32::try_from(place).ok()?;
+            bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            begins.extend((0..c.len_utf8()).map(|_| place));
+        }
+        begins.push(u32::try_from(text.len()).ok()?);
+        Some(Unescaped { bytes, begins })
     }
 
     /// The same with the next level undone; `None` when there is none. Places are those of the first source.

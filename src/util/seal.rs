@@ -56,6 +56,17 @@ pub fn is_whole_file(bytes: &[u8]) -> bool {
     is_whole(bytes, FILE)
 }
 
+/// Whether a line has a checksum.
+pub fn has_seal(line: &[u8]) -> bool {
+    let digits = line.strip_suffix(LINE.1.as_bytes()).and_then(|rest| rest.split_last_chunk::<DIGITS>());
+    digits.is_some_and(|(rest, _)| rest.ends_with(LINE.0.as_bytes()))
+}
+
+/// Whether a line has a checksum, and is as it was written.
+pub fn is_sealed_line(line: &[u8]) -> bool {
+    has_seal(line) && is_whole_line(line)
+}
+
 fn is_whole(bytes: &[u8], (before, after): Form) -> bool {
     let digits = bytes.strip_suffix(after.as_bytes()).and_then(|rest| rest.split_last_chunk::<DIGITS>());
     let Some((body, digits)) = digits.and_then(|(rest, digits)| Some((rest.strip_suffix(before.as_bytes())?, digits)))

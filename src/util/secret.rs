@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 use crate::util::base64;
-use crate::util::escapes::Unescaped;
+use crate::util::escapes::{Unescaped, is_break};
 
 /// A key. `Debug` does not show it and it cannot be serialised.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,6 +42,9 @@ const LEAST_KEY: usize = 4;
 
 /// Characters of a key in hexadecimal or base64 below which ordinary text could hold it by chance.
 const LEAST_CODE: usize = 8;
+
+/// Characters of a masked key (`sk-abc…***`) from which it is taken out, whatever stands in the place of the others.
+const LEAST_MASKED: usize = 12;
 
 /// Escapes within escapes that are undone in a text.
 const LEVELS: usize = 4;
@@ -107,7 +110,7 @@ impl Redactor {
 struct Search {
     /// `None` when there is nothing to look for.
     spellings: Option<AhoCorasick>,
-    /// Of each spelling, whether it is base64: then the letters around it belong to the same code.
+    /// Of each spelling, whether it is base64 or a part of a key: then the letters around it belong to the same.
     is_base64: Vec<bool>,
     /// Bytes of the shortest spelling; `None` when some spelling has white space in it.
     least: Option<usize>,
@@ -153,6 +156,13 @@ impl Search {
             found.extend(self.matches(spellings, &plain.bytes).map(|place| plain.in_source(&place)));
             level = plain.again();
         }
+        if let Some(joined) = Unescaped::joined(text) {
+            found.extend(self.matches(spellings, &joined.bytes).map(|place| {
+                let place = joined.in_source(&place);
+                let kept = text[place.clone()].trim_end_matches(is_break).len();
+                place.start..place.start + kept
+            }));
+        }
         found.sort_unstable_by_key(|place| (place.start, place.end));
         let mut apart: Vec<Range<usize>> = Vec::with_capacity(found.len());
         for place in found {
@@ -179,11 +189,11 @@ impl Search {
     }
 }
 
-/// Whether so many bytes without white space stand together anywhere. It looks at few of those that do not.
+/// Whether so many bytes without blanks stand together anywhere: a key may be wrapped. It looks at few of those that do not.
 fn has_run(text: &[u8], length: usize) -> bool {
     let mut start = 0;
     while let Some(run) = text.get(start..start + length) {
-        match run.iter().rposition(u8::is_ascii_whitespace) {
+        match run.iter().rposition(|byte| matches!(byte, b' ' | b'\t')) {
             Some(space) => start += space + 1,
             None => return true,
         }
@@ -216,9 +226,22 @@ fn spellings(key: &str) -> Vec<(Vec<u8>, bool)> {
             codes.push((code.replace('+', "-").replace('/', "_").into_bytes(), true));
         }
         all.extend(codes.into_iter().filter(|(code, _)| code.len() >= LEAST_CODE));
+        // Two thirds of a key, from either end, are as good as the key; what is left of the other third goes with them.
+        let most = key.len() * 2 / 3;
+        if most >= LEAST_MASKED {
+            let parts = [&key[..most], &key[key.len() - most..]];
+            all.extend(parts.into_iter().filter(|part| is_random(part)).map(|part| (part.to_vec(), true)));
+        }
         all.push((key, false));
     }
     all
+}
+
+/// Whether a part of a key is none of a word, an address or a header.
+fn is_random(part: &[u8]) -> bool {
+    part.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_+=".contains(byte))
+        && part.iter().filter(|byte| byte.is_ascii_digit()).count() >= 2
+        && part.iter().any(u8::is_ascii_alphabetic)
 }
 
 /// Whether this is an ordinary word or number.
@@ -289,7 +312,10 @@ mod tests {
             ("token=bWU6c2stdGVzdC0xMjM0NTY=.", "token=[key].", 1),
             // `hush` is a word, and in base64 or hexadecimal too short to be told from others.
             ("hush aHVzaA== 68757368", "hush aHVzaA== 68757368", 0),
-            ("sk-test-12345 100% & \\frac", "sk-test-12345 100% & \\frac", 0),
+            ("sk-test-1 100% & \\frac", "sk-test-1 100% & \\frac", 0),
+            // Wrapped, and with something unseen within.
+            ("a sk-test-\n123456 b", "a [key] b", 1),
+            ("a sk-te\u{200b}st-12\u{ad}3456 b", "a [key] b", 1),
         ] {
             let mut text = written.to_owned();
             assert_eq!((redactor.clean_answer(&mut text), text.as_str()), (count, clean), "{written}");

@@ -31,6 +31,14 @@ fn next(random: &mut u64, below: usize) -> usize {
 
 /// A run of two candidates with graded, binary and label marks, failures, prices and a session that was killed.
 fn run() -> (Folder, Model) {
+    let (folder, model) = killed();
+    let ended = folder.run(&["run", "suite.yaml", "--out", "run", "--resume", "-q"]);
+    assert!(matches!(ended.code, Some(0 | 1 | 4)), "{ended:?}");
+    (folder, model)
+}
+
+/// Its first session alone.
+fn killed() -> (Folder, Model) {
     let has_hung = Arc::new(AtomicBool::new(false));
     let hangs = Arc::clone(&has_hung);
     let model = Model::start(move |asked| {
@@ -74,9 +82,23 @@ fn run() -> (Folder, Model) {
     });
     child.kill().unwrap();
     wait(&mut child, std::time::Duration::from_secs(10));
-    let ended = folder.run(&["run", "suite.yaml", "--out", "run", "--resume", "-q"]);
-    assert!(matches!(ended.code, Some(0 | 1 | 4)), "{ended:?}");
     (folder, model)
+}
+
+#[test]
+fn a_flipped_line_end_forgets_no_money() {
+    let (folder, _model) = killed();
+    let log = folder.read("run/under_way.jsonl");
+    let line = log.trim_end();
+    assert!(!line.contains("\"usd\":\"0\""), "{line}");
+    for end in ["J", "\u{b}", ""] {
+        folder.write("run/under_way.jsonl", format!("{line}{end}"));
+        let output = folder.run(&["run", "suite.yaml", "--out", "run", "--resume", "-q"]).expect(5);
+        assert!(output.err.contains("under_way.jsonl"), "{}", output.err);
+    }
+    folder.write("run/under_way.jsonl", log);
+    let output = folder.run(&["run", "suite.yaml", "--out", "run", "--resume", "-q"]);
+    assert!(output.err.contains("did not end in order"), "{output:?}");
 }
 
 /// What a command says: for a report, all of it but for the moment at which it was made, and notes on what may have been
@@ -165,6 +187,9 @@ fn a_second_answer_and_a_mark_that_no_scorer_gives_are_faults() {
 
     let scores = folder.read("run/scores-1.jsonl");
     let (header, rows) = scores.split_once('\n').unwrap();
+    // As one of a version without checksums.
+    let (header, _) = header.split_once(",\"crc32\"").unwrap();
+    let header = format!("{header}}}");
     let first: Value = serde_json::from_str(rows.lines().next().unwrap()).unwrap();
     let changed = |change: &dyn Fn(&mut Value)| {
         let mut row = first.clone();
@@ -184,6 +209,11 @@ fn a_second_answer_and_a_mark_that_no_scorer_gives_are_faults() {
     folder.write("run/scores-1.jsonl", format!("{scores}{}\n", rows.lines().next().unwrap()));
     let output = folder.run(&["report", "run"]).expect(5);
     assert!(output.err.contains("a second time"), "{}", output.err);
+    // A line whose checksum somebody has taken off is none.
+    let (line, _) = rows.lines().next().unwrap().split_once(",\"crc32\"").unwrap();
+    folder.write("run/scores-1.jsonl", scores.replacen(rows.lines().next().unwrap(), &format!("{line}}}"), 1));
+    let output = folder.run(&["report", "run"]).expect(5);
+    assert!(output.err.contains("not as it was written"), "{}", output.err);
     // Marking again mends it.
     folder.run(&["score", "run"]);
     assert_ne!(folder.run(&["report", "run"]).code, Some(5));

@@ -54,6 +54,9 @@ fn start(folder: &Folder) -> Child {
 fn a_good_end_takes_all_that_a_program_has_started() {
     let folder = Folder::new();
     let sign = suite(&folder, ANSWERS);
+    // One that has left its group, its parent and its environment, too.
+    let hidden = format!("(env -i setsid sleep {sign} >/dev/null 2>&1 </dev/null &)\n");
+    folder.write("program.sh", hidden + &folder.read("program.sh"));
     folder.run(&["run", "suite.yaml", "--out", "run", "-q"]).expect(0);
     assert_eq!(sleepers(&sign), 0);
 }
@@ -94,6 +97,21 @@ fn no_signal_leaves_any_behind() {
         tell(&child, signals[0]);
         insist(&mut child, signals.last().unwrap());
         until("the end of what was started", || sleepers(&sign) == 0);
+    }
+}
+
+#[test]
+fn ids_of_a_programs_own_are_no_matter() {
+    for id in ["\\\"chatcmpl-$n\\\"", "$((n+7))", "null"] {
+        let folder = Folder::new();
+        suite(
+            &folder,
+            &format!(
+                "n=0\nwhile read -r line; do n=$((n+1)); echo \"{{\\\"id\\\":{id},\\\"text\\\":\\\"a\\\"}}\"; done"
+            ),
+        );
+        folder.run(&["run", "suite.yaml", "--out", "run", "-q"]).expect(0);
+        assert_eq!(folder.read("run/records.jsonl").matches("\"text\":\"a\"").count(), 3, "{id}");
     }
 }
 

@@ -218,7 +218,7 @@ const ROWS: [Row; 66] = [
     // A call with a header or a field by name, and pairs of a name and a value.
     (
         "assigned_secret",
-        r#"(?i)\(\s*["'][a-z0-9_-]*(?:api[-_]?key|subscription-key|auth[-_]token|secret|password)[a-z0-9_-]*["']\s*,\s*["']([^"'\n]{6,})["']\s*\)"#,
+        r#"(?i)[a-z0-9_]\(\s*["'][a-z0-9_-]*(?:api[-_]?key|subscription-key|auth[-_]token|secret|password)[a-z0-9_-]*["']\s*,\s*["']([^"'\n]{6,})["']\s*\)"#,
         mixed,
         &["\",", "',"],
         1,
@@ -255,7 +255,7 @@ const ROWS: [Row; 66] = [
     (
         "assigned_secret",
         r#"(?-u:\b)[A-Z][A-Z0-9_]*(?:_KEY|SECRET|TOKEN|PASSWORD|_PASS)=["']?([A-Za-z]{16,})(?-u:\b)"#,
-        letters,
+        whole,
         &["="],
         0,
     ),
@@ -434,14 +434,6 @@ fn apart(candidate: &Candidate<'_>) -> Option<Range<usize>> {
 
 fn key_apart(candidate: &Candidate<'_>) -> Option<Range<usize>> {
     apart(candidate).and_then(|_| mixed(candidate))
-}
-
-/// A key of letters alone has both cases, or is none: names of variables have one.
-fn letters(candidate: &Candidate<'_>) -> Option<Range<usize>> {
-    let found = candidate.found;
-    let changes =
-        found.as_bytes().windows(2).filter(|pair| pair[0].is_ascii_uppercase() != pair[1].is_ascii_uppercase());
-    (changes.count() * 3 >= found.len()).then_some(0..found.len())
 }
 
 /// An address of the Internet in other signs than dots.
@@ -697,6 +689,7 @@ mod tests {
             ("assigned_secret", "{\"name\": \"DB_PASSWORD\", \"value\": \"tiger\"}".into(), "tiger".into()),
             ("assigned_secret", "<add key=\"DbPassword\" value=\"tiger\"/>".into(), "tiger".into()),
             ("assigned_secret", "API_TOKEN=qWeRtYuIoPaSdFgHjK".into(), "qWeRtYuIoPaSdFgHjK".into()),
+            ("assigned_secret", "API_TOKEN=abcdefghijklmnop".into(), "abcdefghijklmnop".into()),
             ("assigned_secret", "mysql -u root -ptiger22 shop".into(), "tiger22".into()),
             ("assigned_secret", "sshpass -p tiger ssh box".into(), "tiger".into()),
             ("assigned_secret", "machine x login jo password tiger".into(), "tiger".into()),
