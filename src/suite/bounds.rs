@@ -26,7 +26,7 @@ const MAX_PRINTED: usize = 4 * MAX_VALUE;
 const MAX_WEIGHED: usize = 2 << 30;
 
 /// Lists in lists.
-const MAX_DEPTH: usize = 100;
+pub(crate) const MAX_DEPTH: usize = 100;
 
 /// What an item takes beside its own bytes.
 const ITEM: usize = 16;

@@ -17,6 +17,8 @@ mod crash;
 mod damage;
 mod dialects;
 mod edges;
+#[cfg(target_os = "linux")]
+mod failing;
 mod floors;
 mod fuzzed;
 mod gsm8k;
