@@ -358,8 +358,9 @@ fn in_words(error: &Error, source: &str, row: Option<&Row>) -> TemplateFault {
             fault(message, Some(format!("where it may be empty, write `{{{{ {example} or \"\" }}}}`")))
         }
         ErrorKind::InvalidOperation if detail == bounds::TOO_LARGE => {
+            let (bytes, levels) = (bounds::MAX_VALUE >> 20, bounds::MAX_DEPTH);
             let message =
-                format!("it makes a value of more than {} MiB, or too many large ones", bounds::MAX_VALUE >> 20);
+                format!("it makes a value of more than {bytes} MiB or {levels} levels, or too many large ones");
             TemplateFault { line, word: None, message, help: None }
         }
         ErrorKind::OutOfFuel => fault("the template takes too many steps".to_owned(), None),
