@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::map::Entry;
 
 use crate::dataset::lines;
 use crate::types::{Fault, Place, Row};
@@ -73,12 +74,13 @@ impl<'de> Visitor<'de> for Fields<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Row, A::Error> {
         let mut row = Row::new();
         while let Some(name) = map.next_key::<String>()? {
-            let value: Value = map.next_value()?;
-            if row.contains_key(&name) {
-                *self.twice = Some(name);
-                return Err(serde::de::Error::custom("a field stands there twice"));
+            match row.entry(name) {
+                Entry::Vacant(place) => drop(place.insert(map.next_value()?)),
+                Entry::Occupied(place) => {
+                    *self.twice = Some(place.key().clone());
+                    return Err(serde::de::Error::custom("a field stands there twice"));
+                }
             }
-            row.insert(name, value);
         }
         Ok(row)
     }
