@@ -3,8 +3,9 @@
 //!
 //! A request is `{"id", "messages", "tools", "schema", "params", "row"}`; an answer is `{"id", "text", "tool_calls",
 //! "finish", "usage", "model", "error"}`, of which only `text`, `tool_calls` or `error` must be there. An answer with an
-//! `id` is one to that request and to no other, if the first answer of its process echoed the one of its request. There are as many processes as there are requests in flight; one that
-//! fails, or whose request is given up, is killed with all that it has started, and so are all at the end.
+//! `id` is one to that request and to no other, if the first answer of its process echoed the one of its request. There
+//! are as many processes as there are requests in flight; one that fails, or whose request is given up, is killed with
+//! all that it has started, and so are all at the end.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -289,7 +290,7 @@ impl From<String> for Lost {
 
 /// A running program and its pipes. Dropping it kills the program.
 struct Process {
-    /// Before `child`: as long as that is not waited for, nobody else has its number.
+    /// Before `child`, so that the group is ended before the number of its leader is given back.
     member: Member,
     child: Child,
     input: ChildStdin,

@@ -10,7 +10,7 @@ use std::io::{BufRead, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -24,6 +24,10 @@ const ROUNDS: usize = 100;
 
 /// How long it takes at the most until one that was ended is gone, as a rule.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// Families that are guarded. What loses its parent is nobody's only when none is left: the programs of the others are
+/// children of this process, too.
+static LIVING: AtomicUsize = AtomicUsize::new(0);
 
 /// The programs of one candidate, told from all other processes of the machine. What is left of them ends when it is
 /// dropped.
@@ -40,6 +44,7 @@ impl Family {
     /// One with a name that no other has. `evalctl` is the program that guards it.
     pub fn new(evalctl: Option<PathBuf>) -> Family {
         // What loses its parent becomes a child of this process, which can then end it.
+        LIVING.fetch_add(usize::from(evalctl.is_some()), Ordering::AcqRel);
         #[cfg(target_os = "linux")]
         if evalctl.is_some() {
             // Without it, only what hides from the variable gets away.
@@ -60,7 +65,7 @@ impl Family {
 impl Drop for Family {
     fn drop(&mut self) {
         end_all(&self.name);
-        if self.evalctl.is_some() {
+        if self.evalctl.is_some() && LIVING.fetch_sub(1, Ordering::AcqRel) == 1 {
             end_orphans();
         }
     }

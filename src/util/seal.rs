@@ -1,8 +1,8 @@
 //! Checksums of JSON objects, as their last member `crc32`, so that what has changed on a disk is told from what was written.
 //!
 //! The checksum (CRC-32 of IEEE 802.3, in hexadecimal) is that of all bytes before the member. It finds every change of one
-//! bit and of up to 32 bits together. What has none was written before there were any, and is taken as it is: one flipped
-//! bit cannot both change an object and hide its checksum.
+//! bit and of up to 32 bits together. What has none was written before there were any, and is taken as it is (readers of
+//! lines take none behind one that has one): one flipped bit cannot both change an object and hide its checksum.
 
 use serde::Serialize;
 

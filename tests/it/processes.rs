@@ -62,6 +62,19 @@ fn a_good_end_takes_all_that_a_program_has_started() {
 }
 
 #[test]
+fn a_candidate_that_is_done_ends_no_program_of_another() {
+    let folder = Folder::new();
+    suite(&folder, ANSWERS);
+    folder.write("slow.sh", "while read -r line; do sleep 0.4; echo '{\"text\":\"a\"}'; done");
+    let slow = "  - id: slow\n    command: { program: [sh, slow.sh] }\n    retries: 0\n    in_flight: 1\nscorers:";
+    let both = folder.read("suite.yaml").replace("scorers:", slow);
+    folder.write("suite.yaml", both);
+    folder.run(&["run", "suite.yaml", "--out", "run", "-q"]).expect(0);
+    let report = folder.json("run/report.json");
+    assert_eq!([0, 1].map(|index| report["candidates"][index]["counts"]["scored"].as_u64()), [Some(3); 2], "{report}");
+}
+
+#[test]
 fn so_does_a_time_out_and_a_program_that_goes_and_leaves_its_output_open() {
     let folder = Folder::new();
     let sign = suite(&folder, "read -r line; sleep 1000");
